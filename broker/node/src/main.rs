@@ -1,0 +1,3 @@
+//! The aquifer binary.
+
+fn main() {}
