@@ -1,0 +1,74 @@
+//! One command of the metadata log, carried out.
+//!
+//! Each command is first checked against the image, then carried out without a way to fail: so a refused
+//! one changes nothing.
+
+mod objects;
+mod registry;
+mod segments;
+mod topics;
+
+use aquifer_types::{BrokerEpoch, LogIndex, NodeId};
+
+use crate::command::{Command, Outcome};
+use crate::image::Image;
+use crate::rejection::Rejection;
+
+impl Image {
+    /// Carries out the log entry at `index`. Deterministic: equal images and equal entries give equal
+    /// images and equal answers. A refused command changes nothing but [`Image::applied`].
+    ///
+    /// # Panics
+    /// If `index` is not larger than that of the entry before: the log is replayed wrongly, and every
+    /// answer from here on would be wrong.
+    pub fn apply(&mut self, index: LogIndex, command: &Command) -> Result<Outcome, Rejection> {
+        self.advance(index);
+        if self.cluster_id.is_none() && !matches!(command, Command::Bootstrap(_)) {
+            return Err(Rejection::NotBootstrapped);
+        }
+        match command {
+            Command::Bootstrap(command) => registry::bootstrap(self, command),
+            Command::RegisterBroker(command) => registry::register_broker(self, command),
+            Command::AlterConfigs(command) => registry::alter_configs(self, command),
+            Command::AllocateProducerIds(command) => registry::allocate_producer_ids(self, command),
+            Command::CreateTopic(command) => topics::create(self, command),
+            Command::DeleteTopic(command) => topics::delete(self, command),
+            Command::CreatePartitions(command) => topics::create_partitions(self, command),
+            Command::OpenSegment(command) => segments::open(self, command),
+            Command::CloseSegment(command) => segments::close(self, command),
+            Command::ReleaseSegment(command) => segments::release(self, command),
+            Command::PrepareObjects(command) => objects::prepare(self, command),
+            Command::CommitObject(command) => objects::commit(self, command),
+            Command::TrimStreams(command) => objects::trim(self, command),
+            Command::ExpirePrepared(command) => objects::expire_prepared(self, command),
+            Command::RemoveObjects(command) => objects::remove(self, command),
+        }
+    }
+
+    /// Notes that a log entry without a command (raft's own) was passed.
+    ///
+    /// # Panics
+    /// As [`Image::apply`].
+    pub fn advance(&mut self, index: LogIndex) {
+        assert!(index > self.applied, "entry {index} applied after entry {}", self.applied);
+        self.applied = index;
+    }
+}
+
+/// The proposer is the present process of its node.
+fn check_epoch(image: &Image, node: NodeId, given: BrokerEpoch) -> Result<(), Rejection> {
+    match image.broker_epoch(node) {
+        None => Err(Rejection::UnknownBroker { node }),
+        Some(present) if present != given => Err(Rejection::StaleBrokerEpoch { node, given, present }),
+        Some(_) => Ok(()),
+    }
+}
+
+/// A count in a command is within its named limits.
+fn check_count(what: &str, given: usize, least: usize, most: usize) -> Result<(), Rejection> {
+    if (least..=most).contains(&given) {
+        return Ok(());
+    }
+    let (given, least, most) = (given as u64, least as u64, most as u64);
+    Err(Rejection::OutOfLimits { what: what.to_owned(), given, least, most })
+}

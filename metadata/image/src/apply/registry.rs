@@ -1,0 +1,136 @@
+//! The cluster itself, its brokers, configs and producer ids.
+
+use std::sync::Arc;
+
+use aquifer_types::{BrokerEpoch, NodeId, ProducerId};
+
+use super::{check_count, check_epoch};
+use crate::command::{AllocateProducerIds, AlterConfigs, Bootstrap, ConfigResource, Outcome, RegisterBroker};
+use crate::entities::Broker;
+use crate::image::{Configs, Image};
+use crate::limits::{
+    MAX_CONFIG_NAME_BYTES, MAX_CONFIG_VALUE_BYTES, MAX_CONFIGS_PER_RESOURCE, MAX_ENDPOINTS,
+    MAX_PRODUCER_IDS_PER_BLOCK,
+};
+use crate::rejection::Rejection;
+
+pub(super) fn bootstrap(image: &mut Image, command: &Bootstrap) -> Result<Outcome, Rejection> {
+    match image.cluster_id {
+        Some(present) if present != command.cluster_id => {
+            Err(Rejection::OtherCluster { present, asked: command.cluster_id })
+        }
+        _ => {
+            image.cluster_id = Some(command.cluster_id);
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+pub(super) fn register_broker(image: &mut Image, command: &RegisterBroker) -> Result<Outcome, Rejection> {
+    let node = command.node;
+    if node > NodeId::MAX {
+        let reason = format!("a node id is at most {}", NodeId::MAX);
+        return Err(Rejection::InvalidRegistration { node, reason });
+    }
+    if command.endpoints.is_empty() {
+        let reason = "it names no endpoint where clients could reach it".to_owned();
+        return Err(Rejection::InvalidRegistration { node, reason });
+    }
+    check_count("endpoints of a broker", command.endpoints.len(), 1, MAX_ENDPOINTS)?;
+
+    let (epoch, new_process) = match image.broker(node) {
+        Some(present) if present.incarnation == command.incarnation => (present.epoch, false),
+        _ => (BrokerEpoch::from(image.applied), true),
+    };
+    let broker = Broker {
+        node,
+        epoch,
+        incarnation: command.incarnation,
+        endpoints: command.endpoints.clone(),
+        rack: command.rack.clone(),
+    };
+    image.brokers.insert(node, Arc::new(broker));
+    image.changed.brokers = image.applied;
+    if new_process {
+        grant_leadership_again(image, node);
+    }
+    Ok(Outcome::BrokerRegistered { epoch })
+}
+
+/// What the node's earlier process may still append must not pass for the new one's.
+fn grant_leadership_again(image: &mut Image, node: NodeId) {
+    let Some(led) = image.led.get(&node).cloned() else { return };
+    for key in &led {
+        let partition = image.partitions.get_mut(key).expect("the led index names partitions that exist");
+        partition.leader_epoch = partition.leader_epoch.next();
+        image.changed.topics = image.applied;
+    }
+}
+
+pub(super) fn alter_configs(image: &mut Image, command: &AlterConfigs) -> Result<Outcome, Rejection> {
+    let mut configs = match &command.resource {
+        ConfigResource::Topic(name) => match image.topic_by_name(name) {
+            Some(topic) => topic.configs.clone(),
+            None => return Err(Rejection::UnknownTopicName { name: name.clone() }),
+        },
+        resource => image.configs.get(resource).cloned().unwrap_or_default(),
+    };
+    for (name, value) in &command.changes {
+        check_config(name, value.as_deref())?;
+        match value {
+            Some(value) => configs.insert(name.clone(), value.clone()),
+            None => configs.remove(name),
+        };
+    }
+    check_count("configs of a resource", configs.len(), 0, MAX_CONFIGS_PER_RESOURCE)?;
+    keep_configs(image, &command.resource, configs);
+    Ok(Outcome::Done)
+}
+
+fn keep_configs(image: &mut Image, resource: &ConfigResource, configs: Configs) {
+    match resource {
+        ConfigResource::Topic(name) => {
+            let id = image.topic_names.get(name.as_str()).expect("checked: the topic exists");
+            let topic = image.topics.get_mut(id).expect("the name index names topics that exist");
+            Arc::make_mut(topic).configs = configs;
+            image.changed.topics = image.applied;
+        }
+        resource => {
+            if configs.is_empty() {
+                image.configs.remove(resource);
+            } else {
+                image.configs.insert(resource.clone(), configs);
+            }
+            image.changed.configs = image.applied;
+        }
+    }
+}
+
+/// A config's name and value can be kept.
+pub(super) fn check_config(name: &str, value: Option<&str>) -> Result<(), Rejection> {
+    let reason = if name.is_empty() {
+        "a config needs a name".to_owned()
+    } else if name.len() > MAX_CONFIG_NAME_BYTES {
+        format!("the name has {} bytes, at most {MAX_CONFIG_NAME_BYTES} are allowed", name.len())
+    } else if let Some(value) = value.filter(|value| value.len() > MAX_CONFIG_VALUE_BYTES) {
+        format!("the value has {} bytes, at most {MAX_CONFIG_VALUE_BYTES} are allowed", value.len())
+    } else {
+        return Ok(());
+    };
+    Err(Rejection::InvalidConfig { name: name.chars().take(64).collect(), reason })
+}
+
+pub(super) fn allocate_producer_ids(
+    image: &mut Image,
+    command: &AllocateProducerIds,
+) -> Result<Outcome, Rejection> {
+    check_epoch(image, command.node, command.broker_epoch)?;
+    let count = command.count;
+    check_count("producer ids in a block", count as usize, 1, MAX_PRODUCER_IDS_PER_BLOCK as usize)?;
+    let first = image.next_producer;
+    let Some(next) = first.checked_add(i64::from(count)) else {
+        return Err(Rejection::Exhausted { what: "producer ids".to_owned() });
+    };
+    image.next_producer = next;
+    Ok(Outcome::ProducerIds { first: ProducerId(first), count })
+}

@@ -1,0 +1,350 @@
+//! What can be asked of the replicated state. A command carries every fact that `apply` needs, the time
+//! included, because `apply` has neither clock nor randomness.
+
+use aquifer_types::{
+    BrokerEpoch, ClusterId, DiskId, NodeId, ObjectId, ProducerId, SegmentId, StreamId, TopicId,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::entities::{Endpoint, SegmentMember};
+
+/// One entry of the metadata log. Fields may be added later with a default; none may change its meaning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// First entry of a new cluster. The same cluster id again is answered as success.
+    Bootstrap(Bootstrap),
+    /// A broker process starts serving. Fences every earlier registration of the node.
+    RegisterBroker(RegisterBroker),
+    /// Creates a topic with its partitions and their streams.
+    CreateTopic(CreateTopic),
+    /// Deletes a topic; its streams end and the ranges they had are released.
+    DeleteTopic(DeleteTopic),
+    /// Adds partitions to a topic.
+    CreatePartitions(CreatePartitions),
+    /// Sets and deletes dynamic configs of one resource.
+    AlterConfigs(AlterConfigs),
+    /// Hands a block of producer ids to a broker.
+    AllocateProducerIds(AllocateProducerIds),
+    /// Opens a WAL segment.
+    OpenSegment(OpenSegment),
+    /// Fixes the end of a WAL segment, for ever.
+    CloseSegment(CloseSegment),
+    /// Forgets a closed WAL segment whose records are all offloaded.
+    ReleaseSegment(ReleaseSegment),
+    /// Hands out object ids before the uploads begin.
+    PrepareObjects(PrepareObjects),
+    /// Makes one upload part of its streams, all of its ranges or none.
+    CommitObject(CommitObject),
+    /// Raises the start of streams (retention, DeleteRecords).
+    TrimStreams(TrimStreams),
+    /// Marks what was prepared and not committed in time.
+    ExpirePrepared(ExpirePrepared),
+    /// Forgets marked objects after their bytes were deleted.
+    RemoveObjects(RemoveObjects),
+}
+
+/// See [`Command::Bootstrap`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// Drawn at random by whoever formats the cluster.
+    pub cluster_id: ClusterId,
+}
+
+/// See [`Command::RegisterBroker`]. Answered by [`Outcome::BrokerRegistered`].
+///
+/// The leader epoch of each partition that the node leads is raised by one. A repeated command of the
+/// same incarnation keeps the epoch that it already has (and may change endpoints and rack).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisterBroker {
+    /// The node's id.
+    pub node: NodeId,
+    /// Drawn at random by each start of the process.
+    pub incarnation: Uuid,
+    /// Where clients reach it, at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+}
+
+/// See [`Command::CreateTopic`]. Answered by [`Outcome::TopicCreated`]; the same name *and* id again is
+/// a retry and answered as success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateTopic {
+    /// A legal Kafka topic name.
+    pub name: String,
+    /// Drawn at random by the proposer.
+    pub id: TopicId,
+    /// Nominal: shown as asked, never acted upon.
+    pub replication_factor: i16,
+    /// Configs that differ from the broker's defaults, validated by the proposer.
+    pub configs: Vec<(String, String)>,
+    /// The leader of each partition: one partition per entry.
+    pub leaders: Vec<NodeId>,
+}
+
+/// See [`Command::DeleteTopic`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeleteTopic {
+    /// The topic.
+    pub id: TopicId,
+    /// The proposer's wall clock.
+    pub now_ms: i64,
+}
+
+/// See [`Command::CreatePartitions`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatePartitions {
+    /// The topic.
+    pub id: TopicId,
+    /// How many partitions the topic has afterwards: a compare-and-set against a concurrent change.
+    pub total: i32,
+    /// The leaders of the new partitions, in order of partition index.
+    pub leaders: Vec<NodeId>,
+}
+
+/// What a dynamic config belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ConfigResource {
+    /// One topic, by name.
+    Topic(String),
+    /// One broker, or with `None` the default of all brokers.
+    Broker(Option<NodeId>),
+    /// One consumer group.
+    Group(String),
+}
+
+/// See [`Command::AlterConfigs`]. Values are validated by the proposer; here only lengths are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlterConfigs {
+    /// Whose configs.
+    pub resource: ConfigResource,
+    /// Name and new value; `None` deletes. Applied in order.
+    pub changes: Vec<(String, Option<String>)>,
+}
+
+/// See [`Command::AllocateProducerIds`]. Answered by [`Outcome::ProducerIds`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocateProducerIds {
+    /// The asking broker.
+    pub node: NodeId,
+    /// Its registration.
+    pub broker_epoch: BrokerEpoch,
+    /// How many ids, at least one.
+    pub count: u32,
+}
+
+/// See [`Command::OpenSegment`]. Answered by [`Outcome::SegmentOpened`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenSegment {
+    /// The owner: the only one who ever writes it.
+    pub node: NodeId,
+    /// Its registration.
+    pub broker_epoch: BrokerEpoch,
+    /// The owner's disk.
+    pub disk: DiskId,
+    /// The mirrors, without the owner itself; empty in mode `local`.
+    pub members: Vec<SegmentMember>,
+}
+
+/// See [`Command::CloseSegment`]. The same end again is answered as success, another one is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloseSegment {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Its owner.
+    pub node: NodeId,
+    /// The owner's present registration (a later one than the segment's after a restart).
+    pub broker_epoch: BrokerEpoch,
+    /// The LSN after the last record.
+    pub end_lsn: u64,
+}
+
+/// See [`Command::ReleaseSegment`]. A segment that is unknown was released before: success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseSegment {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Its owner.
+    pub node: NodeId,
+    /// The owner's present registration.
+    pub broker_epoch: BrokerEpoch,
+}
+
+/// See [`Command::PrepareObjects`]. Answered by [`Outcome::ObjectsPrepared`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrepareObjects {
+    /// The uploader.
+    pub node: NodeId,
+    /// Its registration.
+    pub broker_epoch: BrokerEpoch,
+    /// How many ids, at least one; they are consecutive.
+    pub count: u32,
+    /// The proposer's wall clock.
+    pub now_ms: i64,
+    /// How long the ids may stay uncommitted.
+    pub time_limit_ms: i64,
+}
+
+/// One stream's part of an object that is being committed. Offsets are the stream's; `end` is exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamRange {
+    /// The stream.
+    pub stream: StreamId,
+    /// First offset: must be the stream's committed end.
+    pub first: u64,
+    /// Offset after the last one.
+    pub end: u64,
+    /// Records; at most one per offset. A checkpoint in a meta stream is one record.
+    pub records: u64,
+    /// Bytes of the batches.
+    pub bytes: u64,
+    /// Largest record timestamp, or -1 if the records have none.
+    pub max_timestamp_ms: i64,
+    /// The range makes all older ones of its stream superfluous (a checkpoint in a meta stream): the
+    /// stream's start moves to `first`.
+    #[serde(default)]
+    pub replaces_older: bool,
+}
+
+/// See [`Command::CommitObject`]. Answered by [`Outcome::ObjectCommitted`].
+///
+/// All or nothing, except that ranges of streams that were deleted meanwhile are left out and reported.
+/// A retry with the same content is answered as success, also when its ranges were trimmed since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitObject {
+    /// The committer: must lead every stream.
+    pub node: NodeId,
+    /// Its registration, which must also be the one that prepared the object.
+    pub broker_epoch: BrokerEpoch,
+    /// The object, prepared before.
+    pub object: ObjectId,
+    /// Bytes in the store.
+    pub size_bytes: u64,
+    /// The proposer's wall clock.
+    pub now_ms: i64,
+    /// At most one range per stream.
+    pub ranges: Vec<StreamRange>,
+}
+
+/// See [`Command::TrimStreams`]. Answered by [`Outcome::StreamsTrimmed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrimStreams {
+    /// The proposer: must lead every stream.
+    pub node: NodeId,
+    /// Its registration.
+    pub broker_epoch: BrokerEpoch,
+    /// The proposer's wall clock.
+    pub now_ms: i64,
+    /// Streams and their new starts. A start never goes back: a lower one changes nothing. It may lie
+    /// above the committed end, when records are deleted that are still in the WAL.
+    pub trims: Vec<(StreamId, u64)>,
+}
+
+/// See [`Command::ExpirePrepared`]. Answered by [`Outcome::PreparedExpired`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpirePrepared {
+    /// The controller's wall clock.
+    pub now_ms: i64,
+}
+
+/// See [`Command::RemoveObjects`]. Answered by [`Outcome::ObjectsRemoved`]; unknown ids were removed before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveObjects {
+    /// Marked objects whose bytes are gone from the store.
+    pub objects: Vec<ObjectId>,
+}
+
+/// The answer to a command that was carried out (or, being a retry, had been).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Nothing to tell.
+    Done,
+    /// The broker's epoch from now on.
+    BrokerRegistered {
+        /// Carried by all of the broker's further commands.
+        epoch: BrokerEpoch,
+    },
+    /// The topic exists.
+    TopicCreated {
+        /// Its id.
+        id: TopicId,
+    },
+    /// Producer ids `first .. first + count` belong to the asker.
+    ProducerIds {
+        /// The first of them.
+        first: ProducerId,
+        /// How many.
+        count: u32,
+    },
+    /// The segment may be written.
+    SegmentOpened {
+        /// Its id.
+        segment: SegmentId,
+    },
+    /// Objects `first .. first + count` may be uploaded.
+    ObjectsPrepared {
+        /// The first of them.
+        first: ObjectId,
+        /// How many.
+        count: u32,
+    },
+    /// The object's ranges belong to their streams.
+    ObjectCommitted {
+        /// Streams that no longer exist: their ranges were left out, nothing is left to do for them.
+        gone: Vec<StreamId>,
+    },
+    /// The streams begin where asked, or later.
+    StreamsTrimmed {
+        /// Streams that no longer exist.
+        gone: Vec<StreamId>,
+    },
+    /// Prepared objects were marked.
+    PreparedExpired {
+        /// How many.
+        count: u64,
+    },
+    /// Marked objects were forgotten.
+    ObjectsRemoved {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// `From` for each command's own type, so that `propose(CommitObject { .. }.into())` reads well.
+macro_rules! into_command {
+    ($($name:ident),* $(,)?) => {
+        $(impl From<$name> for Command {
+            fn from(command: $name) -> Self {
+                Self::$name(command)
+            }
+        })*
+
+        impl Command {
+            /// The command's name, for logs and metrics.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name(_) => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+into_command!(
+    Bootstrap,
+    RegisterBroker,
+    CreateTopic,
+    DeleteTopic,
+    CreatePartitions,
+    AlterConfigs,
+    AllocateProducerIds,
+    OpenSegment,
+    CloseSegment,
+    ReleaseSegment,
+    PrepareObjects,
+    CommitObject,
+    TrimStreams,
+    ExpirePrepared,
+    RemoveObjects,
+);
