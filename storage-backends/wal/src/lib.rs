@@ -1,1 +1,24 @@
-//! aquifer-wal
+//! The write-ahead log: records of many streams, in one order, durable on a local disk when acknowledged.
+//!
+//! It knows streams and offsets as numbers and payloads as bytes; nothing of Kafka, of objects, or of who leads
+//! what. Its way in is [`open`], which recovers what an earlier process left, then [`Opened::start`].
+//!
+//! ```text
+//!   append(record, tag) ──> queue ──> writer task: frames of 4 KiB..1 MiB, several in flight ──> ring of files
+//!        │  Lsn                          │ in order, once durable                                   │
+//!        └─> committed(lsn) <── waiters <┴─> sink(tags)                       trim(below) ──> recycled
+//! ```
+//!
+//! The format, the recovery rule and why they are right: `docs/` and the modules `frame` and `recovery`.
+
+mod config;
+mod error;
+mod opened;
+mod record;
+mod wal;
+
+pub use config::{Identity, LossPoint, WalConfig};
+pub use error::{AppendError, Corruption, FullLimit, LostRange, OpenError, WalDead};
+pub use opened::{Opened, open};
+pub use record::{Lsn, Record, Recovered, RecoveredSegment, Verdict};
+pub use wal::{Usage, Wal};

@@ -1,0 +1,7 @@
+//! placeholder
+/// A disk in memory.
+#[derive(Clone, Debug)]
+pub struct SimulatedDisk;
+/// Faults.
+#[derive(Clone, Debug, Default)]
+pub struct SimulatedFaults;
