@@ -1,0 +1,50 @@
+use std::time::Duration;
+
+/// The limits of a broker's streams. `Default` is what a small broker runs with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamsConfig {
+    /// Un-offloaded bytes at most: what a recovery has to read and hold (`wal.unoffloaded.max.bytes`).
+    /// The effective cap is the smaller of this and the WAL's capacity.
+    pub unoffloaded_max_bytes: u64,
+    /// An upload starts when this many bytes wait for it.
+    pub upload_bytes: u64,
+    /// An upload starts when the oldest waiting byte has this age.
+    pub upload_age: Duration,
+    /// Uploads whose PUT may be in flight at once; their commits stay in order.
+    pub uploads_in_flight: usize,
+    /// How long a prepared object may take until it is committed; then it is swept.
+    pub prepared_limit: Duration,
+    /// How long offloaded bytes stay in the WAL (`wal.retain.after.offload`): some stores can lose a PUT that
+    /// they just acknowledged in a power cut. Gives way when the WAL is half full.
+    pub retain_after_offload: Duration,
+    /// Memory for the tail of the streams beyond what is un-offloaded: what was offloaded lately and
+    /// consumers near the end still read.
+    pub tail_cache_bytes: u64,
+    /// Memory for blocks of objects, used by consumers that catch up.
+    pub block_cache_bytes: u64,
+    /// Memory for the indexes of objects.
+    pub index_cache_bytes: u64,
+    /// How long the start waits for the store to answer whose it is, before it goes on and leaves
+    /// that check to the first upload.
+    pub store_check_limit: Duration,
+    /// How often objects that nobody needs are looked for.
+    pub sweep_interval: Duration,
+}
+
+impl Default for StreamsConfig {
+    fn default() -> Self {
+        StreamsConfig {
+            unoffloaded_max_bytes: 256 << 20,
+            upload_bytes: 32 << 20,
+            upload_age: Duration::from_secs(30),
+            uploads_in_flight: 4,
+            prepared_limit: Duration::from_secs(3600),
+            retain_after_offload: Duration::from_secs(60),
+            tail_cache_bytes: 64 << 20,
+            block_cache_bytes: 64 << 20,
+            index_cache_bytes: 8 << 20,
+            store_check_limit: Duration::from_secs(3),
+            sweep_interval: Duration::from_secs(10),
+        }
+    }
+}
