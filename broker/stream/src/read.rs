@@ -1,5 +1,3 @@
-use crate::Batch;
-
 /// What a read asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadRequest {
