@@ -41,4 +41,3 @@ pub enum TimeQuery {
     /// The first of the batches with the largest timestamp of all.
     Largest,
 }
-

@@ -91,8 +91,7 @@ impl OpenBlock {
         };
         let (first, end) = (front.first, back.end);
         let records = self.batches.iter().map(|b| u64::from(b.records)).sum();
-        let max_timestamp_ms =
-            self.batches.iter().map(|b| b.max_timestamp_ms).max().unwrap_or(i64::MIN);
+        let max_timestamp_ms = self.batches.iter().map(|b| b.max_timestamp_ms).max().unwrap_or(i64::MIN);
         let head_bytes = BLOCK_HEADER_BYTES + self.batches.len() * DIRECTORY_ENTRY_BYTES;
         let mut head = BytesMut::with_capacity(head_bytes);
         head.put_u32_le(MAGIC);
@@ -146,10 +145,7 @@ struct Header {
 
 impl Header {
     fn parse(bytes: &[u8]) -> Result<Self, BlockDamage> {
-        let short = BlockDamage::Length {
-            expected: BLOCK_HEADER_BYTES as u64,
-            found: bytes.len() as u64,
-        };
+        let short = BlockDamage::Length { expected: BLOCK_HEADER_BYTES as u64, found: bytes.len() as u64 };
         let mut cursor = Cursor(bytes);
         let magic = cursor.u32().ok_or_else(|| short.clone())?;
         if magic != MAGIC {
@@ -183,8 +179,7 @@ impl Header {
             ))
         })();
         let (kind, header) = parsed.ok_or(short)?;
-        let kind =
-            StreamKind::from_code(kind).ok_or(BlockDamage::Inconsistent("unknown stream kind"))?;
+        let kind = StreamKind::from_code(kind).ok_or(BlockDamage::Inconsistent("unknown stream kind"))?;
         Ok(Header { kind, ..header })
     }
 }
@@ -238,8 +233,7 @@ fn directory(bytes: &Bytes, header: &Header) -> Result<Vec<Batch>, BlockDamage> 
     let (mut records, mut newest) = (0_u64, i64::MIN);
     for _ in 0..count {
         let entry = (|| Some((cursor.u64()?, cursor.u64()?, cursor.i64()?, cursor.u64()?)))();
-        let (end, batch_records, max_timestamp_ms, length) =
-            entry.ok_or(wrong("the directory is short"))?;
+        let (end, batch_records, max_timestamp_ms, length) = entry.ok_or(wrong("the directory is short"))?;
         if end <= first {
             return Err(wrong("a batch ends before it begins"));
         }
@@ -248,8 +242,7 @@ fn directory(bytes: &Bytes, header: &Header) -> Result<Vec<Batch>, BlockDamage> 
             .checked_add(length)
             .filter(|until| *until <= bytes.len())
             .ok_or(wrong("the batches are longer than the block"))?;
-        let batch_records =
-            u32::try_from(batch_records).map_err(|_| wrong("too many records in a batch"))?;
+        let batch_records = u32::try_from(batch_records).map_err(|_| wrong("too many records in a batch"))?;
         batches.push(Batch {
             first,
             end,

@@ -134,8 +134,7 @@ impl Footer {
 
     /// Decodes the footer from the last bytes of an object of `object_bytes` bytes.
     pub fn decode(tail: &[u8], object_bytes: u64) -> Result<Footer, IndexDamage> {
-        let short =
-            IndexDamage::Length { expected: FOOTER_BYTES as u64, found: tail.len() as u64 };
+        let short = IndexDamage::Length { expected: FOOTER_BYTES as u64, found: tail.len() as u64 };
         let start = tail.len().checked_sub(FOOTER_BYTES).ok_or_else(|| short.clone())?;
         let bytes = &tail[start..];
         let mut cursor = Cursor(bytes);
@@ -164,10 +163,7 @@ impl Footer {
             return Err(IndexDamage::Checksum { part: "footer", expected, found });
         }
         if footer.object_bytes != object_bytes {
-            return Err(IndexDamage::ObjectLength {
-                expected: footer.object_bytes,
-                found: object_bytes,
-            });
+            return Err(IndexDamage::ObjectLength { expected: footer.object_bytes, found: object_bytes });
         }
         let end = footer.index_position.checked_add(footer.index_bytes);
         if end != object_bytes.checked_sub(FOOTER_BYTES as u64) {
@@ -180,9 +176,8 @@ impl Footer {
 impl ObjectIndex {
     pub(super) fn encode(&self) -> Bytes {
         let section = 8 + self.entries.len() * ENTRY_BYTES;
-        let mut out = BytesMut::with_capacity(
-            INDEX_HEADER_BYTES + SECTION_HEADER_BYTES + section + CRC_BYTES,
-        );
+        let mut out =
+            BytesMut::with_capacity(INDEX_HEADER_BYTES + SECTION_HEADER_BYTES + section + CRC_BYTES);
         out.put_u32_le(INDEX_MAGIC);
         out.put_u16_le(FORMAT_VERSION);
         out.put_u16_le(0);
