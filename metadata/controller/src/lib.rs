@@ -1,1 +1,19 @@
-//! aquifer-controller
+//! The controller's decisions: pure functions of (image, policy, now).
+//!
+//! Whoever runs the controller calls [`due`] on every new image and every few seconds, does each
+//! [`Duty`], and asks again. Nothing is remembered between two calls: what was not done, or was done
+//! and not recorded, is simply due again, so that a controller may die anywhere and another one go on.
+//! [`place`] chooses the leaders of new partitions.
+//!
+//! It does not know how duties are carried out: no raft, no object store, no clock, no tasks.
+//!
+//! ```text
+//!   Image, now ──> due() ──> ExpirePrepared ────────────────────────────> propose
+//!                       └──> DeleteObjects ──> delete from the store ──> propose RemoveObjects
+//! ```
+
+mod duties;
+mod placement;
+
+pub use duties::{Duty, MAX_DELETES_PER_ROUND, Policy, due, next_due_ms};
+pub use placement::{PlaceError, place};

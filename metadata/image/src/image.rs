@@ -225,6 +225,16 @@ impl Image {
         self.prepared.range(..=(now_ms, ObjectId(u64::MAX))).map(|(_, id)| *id)
     }
 
+    /// When the first of the prepared objects reaches its time limit.
+    pub fn first_deadline_ms(&self) -> Option<i64> {
+        self.prepared.get_min().map(|(deadline_ms, _)| *deadline_ms)
+    }
+
+    /// When the first of the marked objects was marked.
+    pub fn first_mark_ms(&self) -> Option<i64> {
+        self.marked.get_min().map(|(at_ms, _)| *at_ms)
+    }
+
     /// The next producer id to be handed out.
     pub fn next_producer(&self) -> ProducerId {
         ProducerId(self.next_producer)

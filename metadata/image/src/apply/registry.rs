@@ -19,8 +19,12 @@ pub(super) fn bootstrap(image: &mut Image, command: &Bootstrap) -> Result<Outcom
         Some(present) if present != command.cluster_id => {
             Err(Rejection::OtherCluster { present, asked: command.cluster_id })
         }
-        _ => {
+        Some(_) => Ok(Outcome::Done),
+        None => {
             image.cluster_id = Some(command.cluster_id);
+            // 0 is no stream and no object, so that zeroed bytes never name one.
+            image.next_stream = 1;
+            image.next_object = 1;
             Ok(Outcome::Done)
         }
     }

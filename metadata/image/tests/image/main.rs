@@ -1,0 +1,11 @@
+//! The image through its public door: each file one subject.
+
+mod brokers;
+mod fixture;
+mod format;
+mod histories;
+mod objects;
+mod retention;
+mod scale;
+mod segments;
+mod topics;
