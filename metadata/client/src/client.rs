@@ -1,0 +1,142 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aquifer_image::{Command, Image, Outcome};
+use aquifer_quorum::{Effect, Quorum};
+use aquifer_runtime::{OnEnd, TaskGroup};
+use aquifer_types::LogIndex;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::error::ProposeError;
+use crate::follower::Follower;
+
+/// First pause before a proposal is tried again; it doubles up to [`RETRY_MAX`].
+const RETRY_FIRST: Duration = Duration::from_millis(10);
+/// Longest pause between two tries.
+const RETRY_MAX: Duration = Duration::from_millis(250);
+
+/// Settings of a [`MetadataClient`].
+#[derive(Clone, Copy, Debug)]
+pub struct ClientConfig {
+    /// Bound of one proposal in all: tries, commit and the local image.
+    pub propose_limit: Duration,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self { propose_limit: Duration::from_secs(15) }
+    }
+}
+
+/// A broker's view of the metadata. Cheap to clone.
+#[derive(Clone)]
+pub struct MetadataClient {
+    quorum: Quorum,
+    images: watch::Receiver<Arc<Image>>,
+    config: ClientConfig,
+}
+
+impl MetadataClient {
+    /// Follows `quorum` with a task of `tasks` and waits until the image is that of a cluster.
+    ///
+    /// # Errors
+    /// [`ProposeError::Unavailable`] if the quorum stops before, or has no leader within the proposal's bound.
+    pub async fn start(
+        quorum: Quorum,
+        config: ClientConfig,
+        tasks: &TaskGroup,
+    ) -> Result<Self, ProposeError> {
+        let (follower, images) = Follower::new(quorum.clone());
+        // The feed ends only with the quorum's member, which has its own rule for what that means.
+        tasks.spawn("metadata-follower", OnEnd::Continue, follower.run(tasks.stopping().clone()));
+        let client = Self { quorum, images, config };
+        let mut changes = client.changes();
+        let formed = changes.wait_for(|image| image.cluster_id().is_some());
+        match tokio::time::timeout(config.propose_limit, formed).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Err(feed_ended()),
+            Err(_) => {
+                let reason = format!("no cluster was formed within {:?}", config.propose_limit);
+                return Err(ProposeError::Unavailable { reason });
+            }
+        }
+        Ok(client)
+    }
+
+    /// The image as of the last entry applied here. Never waits.
+    pub fn image(&self) -> Arc<Image> {
+        self.images.borrow().clone()
+    }
+
+    /// Every state of the image, the latest only: a slow reader skips states. Closed when the feed has ended.
+    pub fn changes(&self) -> watch::Receiver<Arc<Image>> {
+        self.images.clone()
+    }
+
+    /// Proposes `command` and waits until it has taken effect in [`MetadataClient::image`].
+    ///
+    /// What certainly had no effect is tried again until the bound; what may have had one is not.
+    pub async fn propose(&self, command: impl Into<Command>) -> Result<Outcome, ProposeError> {
+        let command = Arc::new(command.into());
+        let deadline = Instant::now() + self.config.propose_limit;
+        let mut pause = RETRY_FIRST;
+        loop {
+            let proposed = timeout_at(deadline, self.quorum.propose(command.clone())).await;
+            let Ok(proposed) = proposed else {
+                return Err(ProposeError::Unknown {
+                    reason: format!("no answer within {:?}", self.config.propose_limit),
+                });
+            };
+            match proposed {
+                Ok((index, verdict)) => {
+                    self.applied(index, deadline).await?;
+                    return verdict.map_err(ProposeError::Rejected);
+                }
+                Err(error) if error.effect() == Effect::Unknown => {
+                    return Err(ProposeError::Unknown { reason: error.to_string() });
+                }
+                Err(error) if !is_passing(&error) || Instant::now() + pause >= deadline => {
+                    return Err(ProposeError::Unavailable { reason: error.to_string() });
+                }
+                Err(_) => {
+                    sleep_until(Instant::now() + pause).await;
+                    pause = (pause * 2).min(RETRY_MAX);
+                }
+            }
+        }
+    }
+
+    /// Waits until the image here covers entry `index`.
+    async fn applied(&self, index: LogIndex, deadline: Instant) -> Result<(), ProposeError> {
+        let mut changes = self.changes();
+        let there = changes.wait_for(|image| image.applied() >= index);
+        match timeout_at(deadline, there).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => {
+                Err(ProposeError::Unknown { reason: format!("it is entry {index}, but the feed has ended") })
+            }
+            Err(_) => Err(ProposeError::Unknown {
+                reason: format!("it is entry {index}, which has not arrived here yet"),
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for MetadataClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetadataClient").field("applied", &self.image().applied()).finish_non_exhaustive()
+    }
+}
+
+/// Whether waiting a little may help.
+fn is_passing(error: &aquifer_quorum::ProposeError) -> bool {
+    matches!(error, aquifer_quorum::ProposeError::NoLeader { .. } | aquifer_quorum::ProposeError::Busy { .. })
+}
+
+fn feed_ended() -> ProposeError {
+    ProposeError::Unavailable {
+        reason: "the metadata feed has ended: the quorum's member on this node has stopped".to_owned(),
+    }
+}

@@ -1,0 +1,138 @@
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::backend::{LogBackend, StateKey, WriteBatch};
+use crate::snapshot::SnapshotPlace;
+
+/// A member's storage in memory: the simulator's twin of `metadata.dir`.
+///
+/// Cheap to clone; it outlives the member, as a disk outlives a process. [`MemoryStorage::crash`] takes back
+/// what was not synced, which is what a power cut does.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStorage(Arc<Mutex<Disk>>);
+
+#[derive(Debug, Default)]
+struct Disk {
+    now: Content,
+    /// Writes since the last sync, to undo them: (key, value before).
+    undo: Vec<Undo>,
+    snapshot: Option<(u64, Vec<u8>)>,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    entries: BTreeMap<u64, Vec<u8>>,
+    state: BTreeMap<StateKey, Vec<u8>>,
+}
+
+#[derive(Debug)]
+enum Undo {
+    Entry(u64, Option<Vec<u8>>),
+    State(StateKey, Option<Vec<u8>>),
+}
+
+impl MemoryStorage {
+    /// Empty.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A power cut: everything written since the last sync is gone. Whoever still holds the storage open can no
+    /// longer use it.
+    pub fn crash(&self) {
+        let mut disk = self.lock();
+        while let Some(undo) = disk.undo.pop() {
+            match undo {
+                Undo::Entry(index, Some(before)) => drop(disk.now.entries.insert(index, before)),
+                Undo::Entry(index, None) => drop(disk.now.entries.remove(&index)),
+                Undo::State(key, Some(before)) => drop(disk.now.state.insert(key, before)),
+                Undo::State(key, None) => drop(disk.now.state.remove(&key)),
+            }
+        }
+        disk.closed = true;
+    }
+
+    /// Opens what was closed or crashed.
+    pub(crate) fn open(&self) {
+        self.lock().closed = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Disk> {
+        // Every change under this lock is complete before anything can panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opened(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        let disk = self.lock();
+        if disk.closed { Err(io::Error::other("the storage is closed")) } else { Ok(disk) }
+    }
+}
+
+impl LogBackend for MemoryStorage {
+    fn bounds(&self) -> io::Result<Option<(u64, u64)>> {
+        let disk = self.opened()?;
+        let entries = &disk.now.entries;
+        Ok(entries
+            .first_key_value()
+            .zip(entries.last_key_value())
+            .map(|((first, _), (last, _))| (*first, *last)))
+    }
+
+    fn entries(&self, range: Range<u64>) -> io::Result<Vec<(u64, Vec<u8>)>> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(self.opened()?.now.entries.range(range).map(|(index, entry)| (*index, entry.clone())).collect())
+    }
+
+    fn state(&self, key: StateKey) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.opened()?.now.state.get(&key).cloned())
+    }
+
+    fn write(&self, batch: WriteBatch) -> io::Result<()> {
+        let mut disk = self.opened()?;
+        if !batch.remove.is_empty() {
+            let doomed: Vec<u64> = disk.now.entries.range(batch.remove).map(|(index, _)| *index).collect();
+            for index in doomed {
+                let before = disk.now.entries.remove(&index);
+                disk.undo.push(Undo::Entry(index, before));
+            }
+        }
+        for (index, entry) in batch.put {
+            let before = disk.now.entries.insert(index, entry);
+            disk.undo.push(Undo::Entry(index, before));
+        }
+        for (key, value) in batch.state {
+            let before = disk.now.state.insert(key, value);
+            disk.undo.push(Undo::State(key, before));
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.opened()?.undo.clear();
+        Ok(())
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+    }
+}
+
+impl SnapshotPlace for MemoryStorage {
+    fn store(&self, index: u64, bytes: &[u8]) -> io::Result<()> {
+        self.opened()?.snapshot = Some((index, bytes.to_vec()));
+        Ok(())
+    }
+
+    fn load(&self) -> io::Result<Option<(String, Vec<u8>)>> {
+        let disk = self.opened()?;
+        Ok(disk
+            .snapshot
+            .as_ref()
+            .map(|(index, bytes)| (format!("snapshot {index} in memory"), bytes.clone())))
+    }
+}

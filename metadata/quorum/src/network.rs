@@ -1,0 +1,90 @@
+//! The seam to the other voters: one call, request in, answer out.
+//!
+//! The peer port implements it over mutual TLS between processes; [`crate::Router`] within one.
+
+use std::time::Duration;
+
+use aquifer_image::{Outcome, Rejection};
+use aquifer_types::{LogIndex, NodeId};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+
+use crate::error::ProposeError;
+use crate::raft::{Proposal, SnapshotMeta, TypeConfig, Vote};
+
+/// A voter as the membership knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its node id.
+    pub node: NodeId,
+    /// The address of its internal port, as given at formation.
+    pub address: String,
+}
+
+/// What one member asks of another.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Entries, or a heartbeat.
+    Append(AppendEntriesRequest<TypeConfig>),
+    /// "Vote for me."
+    Vote(VoteRequest<TypeConfig>),
+    /// "Would you vote for me?"
+    PreVote(VoteRequest<TypeConfig>),
+    /// The whole image, for a member whose entries were purged.
+    Snapshot {
+        /// The leader's vote.
+        vote: Vote,
+        /// What the image covers.
+        meta: SnapshotMeta,
+        /// The encoded image.
+        image: Bytes,
+    },
+    /// "Take over the lead."
+    TransferLeader(TransferLeaderRequest<TypeConfig>),
+    /// A command, forwarded once to the leader.
+    Propose(Proposal),
+}
+
+/// The answer to a [`Request`] of the same name.
+#[derive(Clone, Debug)]
+pub enum Response {
+    /// To entries.
+    Append(AppendEntriesResponse<TypeConfig>),
+    /// To a vote, real or not.
+    Vote(VoteResponse<TypeConfig>),
+    /// The image is installed, or refused by a higher vote.
+    Snapshot(SnapshotResponse<TypeConfig>),
+    /// To a transfer.
+    TransferLeader(TransferLeaderResponse<TypeConfig>),
+    /// To a forwarded command.
+    Propose(Result<(LogIndex, Result<Outcome, Rejection>), ProposeError>),
+}
+
+/// Why a call has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// The request did not arrive and will not.
+    #[error("not delivered: {0}")]
+    NotDelivered(String),
+    /// It may have arrived.
+    #[error("no answer: {0}")]
+    NoAnswer(String),
+}
+
+/// Calls to other members.
+///
+/// A call ends by itself within `limit`. Calls to one peer may overtake each other; raft copes. An
+/// implementation says [`CallError::NotDelivered`] only when it is sure.
+pub trait Network: Send + Sync + 'static {
+    /// Sends `request` to `peer` and waits for the answer, at most `limit`.
+    fn call<'a>(
+        &'a self,
+        peer: &'a Peer,
+        request: Request,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<Response, CallError>>;
+}

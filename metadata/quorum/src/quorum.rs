@@ -1,0 +1,379 @@
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use aquifer_image::{Command, Image, Outcome, Rejection};
+use aquifer_runtime::{CancellationToken, TaskGroup};
+use aquifer_types::{LogIndex, NodeId};
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, Fatal, RaftError};
+use openraft::{BasicNode, ChangeMembers, Raft, ServerState};
+use tokio::sync::Semaphore;
+
+use crate::config::{DISK_RESERVE_BYTES, MAX_COMMAND_BYTES, MAX_PENDING_PROPOSALS};
+use crate::directory::{Directory, free_bytes};
+use crate::error::{FeedEnded, MembershipError, ProposeError};
+use crate::log::LogBackend;
+use crate::machine::{FeedChunk, Machine};
+use crate::network::{CallError, Network, Peer, Request, Response};
+use crate::raft::{Proposal, Reply, TypeConfig};
+use crate::transport::node_id;
+
+/// How long the tasks of a member may take to end after raft has.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// What an entry of the log did: where it stands, and the image's verdict on it.
+pub type Committed = (LogIndex, Result<Outcome, Rejection>);
+
+/// One member of the metadata quorum. Cheap to clone; [`Quorum::start`] makes it, [`Quorum::shutdown`] ends it.
+#[derive(Clone)]
+pub struct Quorum {
+    inner: Arc<Inner>,
+}
+
+/// A [`Quorum`] that does not keep the member alive.
+#[derive(Clone)]
+pub(crate) struct WeakQuorum(Weak<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) node: NodeId,
+    pub(crate) raft: Raft<TypeConfig, Machine>,
+    pub(crate) machine: Machine,
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) backend: Arc<dyn LogBackend>,
+    /// Absent for storage in memory. Keeps the lock.
+    pub(crate) directory: Option<Directory>,
+    pub(crate) pending: Semaphore,
+    pub(crate) propose_limit: Duration,
+    pub(crate) tasks: TaskGroup,
+    /// Cancelled when raft has stopped, for whatever reason.
+    pub(crate) stopped: CancellationToken,
+}
+
+/// A member's part in the quorum at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Takes proposals.
+    Leader,
+    /// Follows a leader.
+    Follower,
+    /// Asks for votes.
+    Candidate,
+    /// Follows without a vote.
+    Learner,
+    /// Has stopped.
+    Stopped,
+}
+
+/// What a member knows of itself and the quorum.
+#[derive(Clone, Debug)]
+pub struct QuorumStatus {
+    /// This member.
+    pub node: NodeId,
+    /// Its part.
+    pub role: Role,
+    /// The leader, as far as known here.
+    pub leader: Option<NodeId>,
+    /// Raft's term.
+    pub term: u64,
+    /// Who votes.
+    pub voters: Vec<NodeId>,
+    /// Who follows without a vote.
+    pub learners: Vec<NodeId>,
+    /// The last entry in the log here.
+    pub last_log: LogIndex,
+    /// The last entry in the image here.
+    pub applied: LogIndex,
+    /// The last entry that the current snapshot covers.
+    pub snapshot: Option<LogIndex>,
+    /// The last entry that was purged from the log.
+    pub purged: Option<LogIndex>,
+    /// Why the member stopped by itself, if it did.
+    pub failure: Option<String>,
+    /// Bytes free under `metadata.dir`; `None` for storage in memory, or if the system does not say.
+    pub free_bytes: Option<u64>,
+}
+
+impl Quorum {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakQuorum {
+        WeakQuorum(Arc::downgrade(&self.inner))
+    }
+
+    /// This member's node id.
+    pub fn node(&self) -> NodeId {
+        self.inner.node
+    }
+
+    /// The image as of the last entry applied here. May lag behind the leader's.
+    pub fn image(&self) -> Image {
+        self.inner.machine.image()
+    }
+
+    /// Puts `command` into the log, here or at the leader, and waits until it is applied there.
+    ///
+    /// The outer error says that there is no outcome, and by [`ProposeError::effect`] whether there may yet be an
+    /// effect. The inner result is the image's verdict. Ends within `propose_limit`.
+    pub async fn propose(&self, command: impl Into<Arc<Command>>) -> Result<Committed, ProposeError> {
+        let proposal = Proposal::new(command.into());
+        match self.propose_here(proposal.clone()).await {
+            Err(ProposeError::NoLeader { leader: Some(leader) }) if leader != self.inner.node => {
+                self.forward(leader, proposal).await
+            }
+            result => result,
+        }
+    }
+
+    /// What follows entry `after` in the log, as soon as there is something. Start with [`LogIndex`] 0.
+    ///
+    /// # Errors
+    /// When the member has stopped.
+    pub async fn pull(&self, after: LogIndex) -> Result<FeedChunk, FeedEnded> {
+        let mut applied = self.inner.machine.applied();
+        loop {
+            applied.mark_unchanged();
+            if let Some(chunk) = self.inner.machine.feed(after) {
+                return Ok(chunk);
+            }
+            tokio::select! {
+                () = self.inner.stopped.cancelled() => {
+                    let reason = self.failure().unwrap_or_else(|| "it was shut down".to_owned());
+                    return Err(FeedEnded { node: self.inner.node, reason });
+                }
+                // The sender lives in the machine that we hold.
+                _ = applied.changed() => {}
+            }
+        }
+    }
+
+    /// Answers another member. The network's receiving side calls it.
+    ///
+    /// # Errors
+    /// If this member cannot answer; the sender sees it as its own [`CallError`].
+    pub async fn handle(&self, request: Request) -> Result<Response, CallError> {
+        let raft = &self.inner.raft;
+        match request {
+            Request::Append(rpc) => {
+                // Without room for the entries this member is as good as away; dying of a full disk is worse.
+                if !rpc.entries.is_empty()
+                    && let Err(full) = self.check_space()
+                {
+                    return Err(CallError::NotDelivered(full.to_string()));
+                }
+                raft.append_entries(rpc).await.map(Response::Append).map_err(refused)
+            }
+            Request::Vote(rpc) => raft.vote(rpc).await.map(Response::Vote).map_err(refused),
+            Request::PreVote(rpc) => raft.pre_vote(rpc).await.map(Response::Vote).map_err(refused),
+            Request::Snapshot { vote, meta, image } => {
+                let snapshot = crate::raft::Snapshot { meta, snapshot: image };
+                raft.install_full_snapshot(vote, snapshot).await.map(Response::Snapshot).map_err(refused)
+            }
+            Request::TransferLeader(request) => {
+                raft.handle_transfer_leader(request).await.map(Response::TransferLeader).map_err(refused)
+            }
+            // A second hop would only chase a leader that is changing.
+            Request::Propose(proposal) => Ok(Response::Propose(self.propose_here(proposal).await)),
+        }
+    }
+
+    /// What this member knows of itself and the quorum.
+    pub fn status(&self) -> QuorumStatus {
+        let receiver = self.inner.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        QuorumStatus {
+            node: self.inner.node,
+            role: match metrics.state {
+                ServerState::Learner => Role::Learner,
+                ServerState::Follower => Role::Follower,
+                ServerState::Candidate => Role::Candidate,
+                ServerState::Leader => Role::Leader,
+                ServerState::Shutdown => Role::Stopped,
+            },
+            leader: metrics.current_leader.map(node_id),
+            term: metrics.current_term,
+            voters: membership.voter_ids().map(node_id).collect(),
+            learners: membership.learner_ids().map(node_id).collect(),
+            last_log: LogIndex(metrics.last_log_index.unwrap_or(0)),
+            applied: LogIndex(metrics.last_applied.map_or(0, |last| last.index)),
+            snapshot: metrics.snapshot.map(|last| LogIndex(last.index)),
+            purged: metrics.purged.map(|last| LogIndex(last.index)),
+            failure: failure_of(&metrics.running_state),
+            free_bytes: self.inner.directory.as_ref().and_then(|dir| free_bytes(dir.path()).ok()),
+        }
+    }
+
+    /// Waits until the cluster has its id in the image here, which is when it can be used.
+    ///
+    /// # Errors
+    /// When the member has stopped before.
+    pub async fn ready(&self) -> Result<(), FeedEnded> {
+        let mut after = LogIndex(0);
+        while self.image().cluster_id().is_none() {
+            after = match self.pull(after).await? {
+                FeedChunk::Snapshot { index, .. } => index,
+                FeedChunk::Entries { through, .. } => through,
+            };
+        }
+        Ok(())
+    }
+
+    /// Adds a member as a voter; it must be running with [`crate::Formation::Join`]. Only the leader can.
+    ///
+    /// # Errors
+    /// With raft's reason, or when it has not caught up within `limit`.
+    pub async fn add_voter(&self, peer: Peer, limit: Duration) -> Result<(), MembershipError> {
+        let id = u64::from(peer.node.0);
+        let change = async {
+            let node = BasicNode { addr: peer.address };
+            // First a learner that has caught up, so that the new voter never holds up a commit.
+            self.inner.raft.add_learner(id, node, true).await?;
+            self.inner.raft.change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([id])), false).await
+        };
+        self.changed(change, limit).await
+    }
+
+    /// Takes a voter out of the quorum. Only the leader can.
+    ///
+    /// # Errors
+    /// With raft's reason, or when it is not committed within `limit`.
+    pub async fn remove_voter(&self, node: NodeId, limit: Duration) -> Result<(), MembershipError> {
+        let ids = BTreeSet::from([u64::from(node.0)]);
+        let change = self.inner.raft.change_membership(ChangeMembers::RemoveVoters(ids), false);
+        self.changed(change, limit).await
+    }
+
+    /// Asks `node` to take over the lead, if this member has it.
+    pub async fn transfer_lead(&self, node: NodeId) {
+        // A member that has stopped has no lead to give.
+        let _ = self.inner.raft.trigger().transfer_leader(u64::from(node.0)).await;
+    }
+
+    /// Begins a snapshot now instead of after `snapshot_every` entries.
+    pub async fn begin_snapshot(&self) {
+        // A member that has stopped writes none.
+        let _ = self.inner.raft.trigger().snapshot().await;
+    }
+
+    /// Stops the member and releases its storage: afterwards it can be started again from there.
+    pub async fn shutdown(&self) {
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::error!(node = %self.inner.node, %error, "the raft core ended badly");
+        }
+        self.inner.stopped.cancel();
+        if let Err(left) = self.inner.tasks.shutdown(STOP_LIMIT).await {
+            tracing::error!(node = %self.inner.node, left, "tasks of the metadata quorum did not end");
+        }
+        self.inner.backend.close();
+    }
+
+    async fn propose_here(&self, proposal: Proposal) -> Result<Committed, ProposeError> {
+        let inner = &*self.inner;
+        let bytes = proposal.encoded().len();
+        if bytes > MAX_COMMAND_BYTES {
+            return Err(ProposeError::TooLarge { bytes, limit: MAX_COMMAND_BYTES });
+        }
+        if let Some(reason) = self.failure() {
+            return Err(ProposeError::Stopped { node: inner.node, reason });
+        }
+        let Ok(_permit) = inner.pending.try_acquire() else {
+            return Err(ProposeError::Busy { node: inner.node, limit: MAX_PENDING_PROPOSALS });
+        };
+        self.check_space()?;
+        let unknown = |reason: String| ProposeError::Unknown { reason };
+        let written = tokio::time::timeout(inner.propose_limit, inner.raft.client_write(proposal)).await;
+        let Ok(written) = written else {
+            return Err(unknown(format!("it was not committed within {:?}", inner.propose_limit)));
+        };
+        match written {
+            Ok(response) => {
+                let Reply(verdict) = response.data;
+                Ok((LogIndex(response.log_id.index), verdict.expect("a command always has a verdict")))
+            }
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to))) => {
+                Err(ProposeError::NoLeader { leader: to.leader_id.map(node_id) })
+            }
+            Err(error) => Err(unknown(error.to_string())),
+        }
+    }
+
+    async fn forward(&self, leader: NodeId, proposal: Proposal) -> Result<Committed, ProposeError> {
+        let address = {
+            let receiver = self.inner.raft.metrics();
+            let metrics = receiver.borrow_watched();
+            metrics
+                .membership_config
+                .membership()
+                .get_node(&u64::from(leader.0))
+                .map(|node| node.addr.clone())
+        };
+        let no_leader = ProposeError::NoLeader { leader: Some(leader) };
+        let Some(address) = address else { return Err(no_leader) };
+        let peer = Peer { node: leader, address };
+        match self.inner.network.call(&peer, Request::Propose(proposal), self.inner.propose_limit).await {
+            Ok(Response::Propose(result)) => result,
+            Ok(_) => {
+                Err(ProposeError::Unknown { reason: format!("node {leader} gave an answer of another kind") })
+            }
+            Err(CallError::NotDelivered(_)) => Err(no_leader),
+            Err(CallError::NoAnswer(reason)) => Err(ProposeError::Unknown { reason }),
+        }
+    }
+
+    fn check_space(&self) -> Result<(), ProposeError> {
+        let Some(directory) = &self.inner.directory else { return Ok(()) };
+        // A system that does not answer is no reason to refuse; a write will tell.
+        let free = free_bytes(directory.path()).unwrap_or(u64::MAX);
+        if free >= DISK_RESERVE_BYTES {
+            return Ok(());
+        }
+        let dir = directory.path().to_owned();
+        Err(ProposeError::DiskFull { node: self.inner.node, dir, free, needed: DISK_RESERVE_BYTES })
+    }
+
+    fn failure(&self) -> Option<String> {
+        failure_of(&self.inner.raft.metrics().borrow_watched().running_state)
+    }
+
+    async fn changed<T>(
+        &self,
+        change: impl Future<Output = Result<T, RaftError<TypeConfig, ClientWriteError<TypeConfig>>>>,
+        limit: Duration,
+    ) -> Result<(), MembershipError> {
+        match tokio::time::timeout(limit, change).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(MembershipError(error.to_string())),
+            Err(_) => Err(MembershipError(format!("not committed within {limit:?}; it may still be"))),
+        }
+    }
+}
+
+impl WeakQuorum {
+    pub(crate) fn upgrade(&self) -> Option<Quorum> {
+        self.0.upgrade().map(|inner| Quorum { inner })
+    }
+}
+
+impl fmt::Debug for Quorum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Quorum").field("node", &self.inner.node).finish_non_exhaustive()
+    }
+}
+
+/// Why raft has stopped, if it has.
+pub(crate) fn failure_of(running: &Result<(), Fatal<TypeConfig>>) -> Option<String> {
+    running.as_ref().err().map(ToString::to_string)
+}
+
+fn refused(error: impl fmt::Display) -> CallError {
+    // Raft took nothing: it has stopped, or the request was of a past leader.
+    CallError::NotDelivered(error.to_string())
+}

@@ -1,0 +1,297 @@
+//! From a directory to a running member.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aquifer_image::Bootstrap;
+use aquifer_runtime::{CancellationToken, OnEnd, Random, TaskGroup};
+use aquifer_types::ClusterId;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::{InitializeError, RaftError};
+use openraft::{BasicNode, Config, Raft, ServerState, SnapshotPolicy};
+use tokio::sync::Semaphore;
+
+use crate::config::{Formation, MAX_PENDING_PROPOSALS, QuorumConfig, START_LIMIT, Storage};
+use crate::directory::{Directory, io_error};
+use crate::error::StartError;
+use crate::log::{EntryError, LogBackend, RaftLog, SledLog};
+use crate::machine::Machine;
+use crate::network::Network;
+use crate::quorum::{Inner, Quorum, failure_of};
+use crate::snapshot::{SnapshotFiles, SnapshotPlace, Snapshots};
+use crate::transport::Transports;
+
+/// What was found in the storage.
+struct Opened {
+    directory: Option<Directory>,
+    /// For messages.
+    path: PathBuf,
+    backend: Arc<dyn LogBackend>,
+    log: RaftLog,
+    sync: futures::future::BoxFuture<'static, std::io::Result<()>>,
+    machine: Machine,
+    cluster: Option<ClusterId>,
+}
+
+impl Quorum {
+    /// Opens the storage and starts the member. An only voter leads, and its cluster is bootstrapped, when this
+    /// returns; otherwise wait for [`Quorum::ready`].
+    ///
+    /// A member that stops by itself, as when its disk fails, stops `tasks` with the reason. When `tasks` is told to
+    /// stop the member does; to stop it earlier or later than the rest, call [`Quorum::shutdown`].
+    ///
+    /// # Errors
+    /// Each with what to do. Nothing is left running.
+    pub async fn start(
+        config: QuorumConfig,
+        network: Arc<dyn Network>,
+        random: &Random,
+        tasks: &TaskGroup,
+    ) -> Result<Self, StartError> {
+        check_formation(&config)?;
+        let settings = raft_config(&config)?;
+        // Drawn before the storage is opened, so that the identity can be written with it before raft begins.
+        let drawn = config.cluster_id.unwrap_or(ClusterId(random.uuid()));
+        let opening = config.clone();
+        let opened = tokio::task::spawn_blocking(move || open(&opening, drawn)).await;
+        let opened = opened.unwrap_or_else(|panic| {
+            Err(StartError::Raft {
+                dir: place(&config.storage),
+                reason: format!("the log could not be opened: {panic}"),
+            })
+        })?;
+
+        let group = tasks.child();
+        // Its failure reaches raft through the callbacks, and from there the node.
+        group.spawn("metadata-log-sync", OnEnd::Continue, opened.sync);
+        let raft = Raft::new(
+            u64::from(config.node.0),
+            Arc::new(settings),
+            Transports(network.clone()),
+            opened.log,
+            opened.machine.clone(),
+        )
+        .await;
+        let raft = match raft {
+            Ok(raft) => raft,
+            Err(error) => {
+                opened.backend.close();
+                return Err(StartError::Raft { dir: opened.path, reason: error.to_string() });
+            }
+        };
+        let quorum = Self::new(Inner {
+            node: config.node,
+            raft,
+            machine: opened.machine,
+            network,
+            backend: opened.backend,
+            directory: opened.directory,
+            pending: Semaphore::new(MAX_PENDING_PROPOSALS),
+            propose_limit: config.propose_limit,
+            tasks: group.clone(),
+            stopped: CancellationToken::new(),
+        });
+        tasks.spawn(
+            "metadata-member",
+            OnEnd::StopGroup,
+            watch_member(quorum.clone(), tasks.stopping().clone()),
+        );
+        group.spawn(
+            "metadata-bootstrap",
+            OnEnd::Continue,
+            bootstrap(quorum.clone(), opened.cluster.unwrap_or(drawn)),
+        );
+
+        let formed = quorum.form(&config, &opened.path).await;
+        if let Err(error) = formed {
+            quorum.shutdown().await;
+            return Err(error);
+        }
+        Ok(quorum)
+    }
+
+    /// Initializes an empty member and, if it is alone, sees to its election.
+    async fn form(&self, config: &QuorumConfig, path: &Path) -> Result<(), StartError> {
+        let raft = &self.inner().raft;
+        let failed = |reason: String| StartError::Raft { dir: path.to_owned(), reason };
+        if let Formation::Bootstrap(voters) = &config.formation {
+            let members =
+                voters.iter().map(|(node, address)| (u64::from(node.0), BasicNode { addr: address.clone() }));
+            let members: std::collections::BTreeMap<_, _> = members.collect();
+            match raft.initialize(members).await {
+                // Not allowed: there is a log already, and it knows the voters.
+                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
+                Err(error) => return Err(failed(error.to_string())),
+            }
+        }
+        let alone = {
+            let receiver = raft.metrics();
+            let metrics = receiver.borrow_watched();
+            let mut voters = metrics.membership_config.membership().voter_ids();
+            voters.next() == Some(u64::from(self.node().0)) && voters.next().is_none()
+        };
+        if !alone {
+            return Ok(());
+        }
+        // Nobody else could be leading, so there is no timeout to wait for.
+        if raft.metrics().borrow_watched().state != ServerState::Leader {
+            raft.trigger().elect(false).await.map_err(|error| failed(error.to_string()))?;
+        }
+        match tokio::time::timeout(START_LIMIT, self.ready()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(ended)) => Err(failed(ended.reason)),
+            Err(_) => Err(StartError::NotReady {
+                waited: START_LIMIT,
+                reason: format!("status {:?}", self.status()),
+            }),
+        }
+    }
+}
+
+/// Opens the storage. Blocks.
+fn open(config: &QuorumConfig, drawn: ClusterId) -> Result<Opened, StartError> {
+    let path = place(&config.storage);
+    match &config.storage {
+        Storage::Directory(dir) => {
+            let directory = Directory::open(dir)?;
+            let cluster = directory.cluster(config.node, config.cluster_id)?;
+            let log_path = directory.log_path();
+            let fresh = !log_path.exists();
+            if cluster.is_none() {
+                let cluster = match config.formation {
+                    // The only voter decides; among several, whoever leads first does.
+                    Formation::Bootstrap(ref voters) if fresh && voters.len() == 1 => Some(drawn),
+                    _ => config.cluster_id,
+                };
+                directory.set_identity(config.node, cluster)?;
+            }
+            let cluster = directory.cluster(config.node, config.cluster_id)?;
+            let snapshots: Arc<dyn SnapshotPlace> = Arc::new(SnapshotFiles::new(dir));
+            let backend = SledLog::open(&log_path).map_err(|error| match error.kind() {
+                std::io::ErrorKind::InvalidData => {
+                    StartError::Damaged { path: log_path.clone(), reason: error.to_string() }
+                }
+                _ => io_error("open the log in", &log_path)(error),
+            })?;
+            open_log(Some(directory), path, cluster, Arc::new(backend), snapshots)
+        }
+        Storage::Memory(memory) => {
+            memory.open();
+            open_log(None, path, config.cluster_id, Arc::new(memory.clone()), Arc::new(memory.clone()))
+        }
+    }
+}
+
+fn open_log(
+    directory: Option<Directory>,
+    path: PathBuf,
+    cluster: Option<ClusterId>,
+    backend: Arc<dyn LogBackend>,
+    snapshots: Arc<dyn SnapshotPlace>,
+) -> Result<Opened, StartError> {
+    let log_path = directory.as_ref().map_or_else(|| path.clone(), Directory::log_path);
+    let (snapshots, image) = Snapshots::open(snapshots, &path)?;
+    if let (Some(expected), Some(found)) = (cluster, image.as_ref().and_then(|(_, image)| image.cluster_id()))
+        && expected != found
+    {
+        return Err(StartError::WrongCluster { dir: path, found, expected });
+    }
+    let (log, sync) = RaftLog::open(backend.clone()).map_err(|error| match error {
+        EntryError::LaterFormat { found } => StartError::LaterFormat {
+            path: log_path,
+            found: found.into(),
+            supported: crate::log::FORMAT.into(),
+        },
+        EntryError::Damaged(reason) => StartError::Damaged { path: log_path, reason },
+    })?;
+    let machine = Machine::new(snapshots, image);
+    Ok(Opened { directory, path, backend, log, sync: Box::pin(sync), machine, cluster })
+}
+
+/// The first leader gives the cluster its id; every member writes down the id that it learns.
+async fn bootstrap(quorum: Quorum, mine: ClusterId) -> Result<(), String> {
+    let inner = quorum.inner();
+    let mut applied = inner.machine.applied();
+    let mut metrics = inner.raft.server_metrics();
+    let cluster = loop {
+        applied.mark_unchanged();
+        if let Some(cluster) = quorum.image().cluster_id() {
+            break cluster;
+        }
+        if metrics.borrow_and_update().state == ServerState::Leader {
+            // A refusal means that another leader was first, and shows in the image.
+            if let Err(error) =
+                quorum.propose(aquifer_image::Command::from(Bootstrap { cluster_id: mine })).await
+            {
+                tracing::debug!(%error, "the cluster id is not set yet");
+            }
+        }
+        tokio::select! {
+            () = inner.stopped.cancelled() => return Ok(()),
+            _ = applied.changed() => {}
+            changed = metrics.changed() => if changed.is_err() { return Ok(()) },
+        }
+    };
+    let Some(directory) = &inner.directory else { return Ok(()) };
+    match directory.cluster(inner.node, Some(cluster)) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => directory.set_identity(inner.node, Some(cluster)).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Shuts raft down with the node, and fails when raft stops by itself.
+async fn watch_member(quorum: Quorum, stopping: CancellationToken) -> Result<(), String> {
+    let inner = quorum.inner();
+    let mut metrics = inner.raft.metrics();
+    let failure = loop {
+        if let Some(failure) = failure_of(&metrics.borrow_and_update().running_state) {
+            break failure;
+        }
+        tokio::select! {
+            () = stopping.cancelled() => {
+                quorum.shutdown().await;
+                return Ok(());
+            }
+            () = inner.stopped.cancelled() => return Ok(()),
+            changed = metrics.changed() => if changed.is_err() { break "the raft core is gone".to_owned() },
+        }
+    };
+    inner.stopped.cancel();
+    Err(format!("the metadata quorum member on node {} has stopped: {failure}", inner.node))
+}
+
+fn check_formation(config: &QuorumConfig) -> Result<(), StartError> {
+    if let Formation::Bootstrap(voters) = &config.formation
+        && !voters.contains_key(&config.node)
+    {
+        let reason = format!("node {} is not among the first voters {:?}", config.node, voters.keys());
+        return Err(StartError::Formation(reason));
+    }
+    Ok(())
+}
+
+fn raft_config(config: &QuorumConfig) -> Result<Config, StartError> {
+    let heartbeat = u64::try_from(config.heartbeat.as_millis()).unwrap_or(u64::MAX).max(1);
+    let settings = Config {
+        cluster_name: "metadata".to_owned(),
+        heartbeat_interval: heartbeat,
+        election_timeout_min: heartbeat.saturating_mul(5),
+        election_timeout_max: heartbeat.saturating_mul(8),
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(config.snapshot_every),
+        max_in_snapshot_log_to_keep: config.log_keep,
+        // Purging removes key by key; in steps it is shorter than a sync.
+        purge_batch_size: 256,
+        replication_lag_threshold: config.snapshot_every.saturating_add(config.log_keep),
+        enable_pre_vote: Some(true),
+        ..Config::default()
+    };
+    settings.validate().map_err(|error| StartError::Formation(error.to_string()))
+}
+
+fn place(storage: &Storage) -> PathBuf {
+    match storage {
+        Storage::Directory(dir) => dir.clone(),
+        Storage::Memory(_) => PathBuf::from("(memory)"),
+    }
+}
