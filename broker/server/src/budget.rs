@@ -1,0 +1,74 @@
+//! Memory that requests may hold at once, claimed before it is used.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A budget of bytes. Claims are served in the order they were made.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    free: Arc<Semaphore>,
+    total: usize,
+}
+
+/// Claimed bytes; given back on drop.
+#[derive(Debug, Default)]
+pub(crate) struct Claim(Option<OwnedSemaphorePermit>);
+
+impl Budget {
+    /// A budget of `total` bytes.
+    pub(crate) fn new(total: usize) -> Self {
+        let total = total.min(u32::MAX as usize);
+        Self { free: Arc::new(Semaphore::new(total)), total }
+    }
+
+    /// Waits until `bytes` are free. More than the whole budget is claimed as the whole budget, so
+    /// that the largest request runs alone instead of never.
+    pub(crate) async fn claim(&self, bytes: usize) -> Claim {
+        let permits = u32::try_from(bytes.min(self.total)).expect("the total fits u32");
+        let permit = self.free.clone().acquire_many_owned(permits).await;
+        Claim(Some(permit.expect("the semaphore is never closed")))
+    }
+
+    /// Bytes that are claimed now.
+    pub(crate) fn claimed(&self) -> usize {
+        self.total - self.free.available_permits()
+    }
+}
+
+impl Claim {
+    /// Adds another claim of the same budget to this one.
+    pub(crate) fn merge(&mut self, other: Claim) {
+        match (&mut self.0, other.0) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs),
+            (mine @ None, theirs) => *mine = theirs,
+            (Some(_), None) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_claim_waits_for_what_others_give_back() {
+        let budget = Budget::new(100);
+        let first = budget.claim(80).await;
+        let mut second = Box::pin(budget.claim(30));
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(first);
+        let mut second = second.await;
+        second.merge(budget.claim(10).await);
+        assert_eq!(budget.claimed(), 40);
+        drop(second);
+        assert_eq!(budget.claimed(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_claim_beyond_the_budget_takes_all_of_it() {
+        let budget = Budget::new(100);
+        let _all = budget.claim(1_000).await;
+        assert_eq!(budget.claimed(), 100);
+    }
+}

@@ -1,0 +1,74 @@
+//! Validated settings of the server.
+
+use std::time::Duration;
+
+use aquifer_types::NodeId;
+
+/// What the Kafka server needs to know. Built by the node from its options.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// This broker's id.
+    pub node: NodeId,
+    /// Bounds on what clients may use.
+    pub limits: Limits,
+    /// `auto.create.topics.enable`.
+    pub auto_create_topics: bool,
+    /// `num.partitions`: partitions of a topic whose creator asks for the default.
+    pub default_partitions: i32,
+    /// `default.replication.factor`: nominal, shown as given.
+    pub default_replication_factor: i16,
+    /// What DescribeConfigs shows for the broker itself: (name, value, is it the default).
+    pub broker_options: Vec<BrokerOption>,
+}
+
+/// One option of this node as DescribeConfigs shows it.
+#[derive(Clone, Debug)]
+pub struct BrokerOption {
+    /// Kafka's or our option name.
+    pub name: String,
+    /// Effective value; `None` for a sensitive one.
+    pub value: Option<String>,
+    /// The value is the built-in default.
+    pub is_default: bool,
+    /// The value is never returned.
+    pub sensitive: bool,
+    /// One sentence.
+    pub documentation: String,
+}
+
+/// Named limits on connections and requests.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `socket.request.max.bytes`: a larger frame closes its connection.
+    pub max_request_bytes: usize,
+    /// Memory for requests that are being read or answered, over all connections.
+    pub request_memory_bytes: usize,
+    /// `max.connections`: further ones are closed at once.
+    pub max_connections: usize,
+    /// `max.connections.per.ip`.
+    pub max_connections_per_ip: usize,
+    /// `connections.max.idle.ms`.
+    pub idle: Duration,
+    /// A frame of which no further byte arrives, or a reply of which no byte can be written, for this
+    /// long closes the connection.
+    pub stall: Duration,
+    /// `fetch.max.bytes`: most bytes of records in one fetch response.
+    pub fetch_max_bytes: usize,
+    /// `max.incremental.fetch.session.cache.slots`.
+    pub max_fetch_sessions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_request_bytes: 100 << 20,
+            request_memory_bytes: 128 << 20,
+            max_connections: 10_000,
+            max_connections_per_ip: 10_000,
+            idle: Duration::from_secs(600),
+            stall: Duration::from_secs(30),
+            fetch_max_bytes: 55 << 20,
+            max_fetch_sessions: 1_000,
+        }
+    }
+}

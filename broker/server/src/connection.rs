@@ -1,0 +1,280 @@
+//! One connection: requests are taken up in order, replies leave in the same order.
+//!
+//! ```text
+//!   reader ── dispatch ──> Ready | Later (the reader waits) | Pipelined (the reader goes on) | Nothing
+//!                                  │
+//!                            queue of pending replies (bounded)
+//!                                  v
+//!   writer: awaits the oldest, takes all that are ready behind it, one writev
+//! ```
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aquifer_runtime::CancellationToken;
+use bytes::{Buf, Bytes};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+
+use crate::budget::Claim;
+use crate::dispatch::{self, Answer, Refusal};
+use crate::frame::{Frame, FrameError, FrameReader};
+use crate::reply::Reply;
+use crate::server::Context;
+
+/// Requests of one connection that may wait for their reply; the reader pauses beyond.
+const MAX_PENDING_REPLIES: usize = 256;
+
+/// The reader pauses while more than this many reply bytes wait for a slow peer.
+const MAX_UNSENT_BYTES: usize = 1 << 20;
+
+/// Most parts in one `writev`.
+const MAX_PARTS: usize = 64;
+
+/// Replies gathered for one write end at this size.
+const GATHER_BYTES: usize = 1 << 20;
+
+/// How long replies in flight may take once the node stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Unique per process.
+    pub(crate) id: u64,
+    /// Name of the listener that took the connection.
+    pub(crate) listener: Arc<str>,
+    /// Address.
+    pub(crate) ip: IpAddr,
+}
+
+/// Why a connection ended other than by its peer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectionError {
+    /// Reading failed.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A request that gets no answer.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Writing failed.
+    #[error("cannot send a reply: {0}")]
+    Write(io::Error),
+    /// The peer reads nothing.
+    #[error("the peer read none of its replies for {0:?}")]
+    SlowReader(Duration),
+}
+
+enum Pending {
+    Ready(Reply),
+    Waiting(BoxFuture<'static, Result<Reply, Refusal>>),
+}
+
+/// A reply on its way, with the request memory it holds.
+struct Outgoing {
+    pending: Pending,
+    claim: Claim,
+}
+
+/// Serves a connection until either side ends it.
+pub(crate) async fn serve<R, W>(
+    context: Arc<Context>,
+    peer: Arc<Peer>,
+    reader: R,
+    writer: W,
+    stopping: CancellationToken,
+) -> Result<(), ConnectionError>
+where
+    R: AsyncRead + Send + Unpin,
+    W: AsyncWrite + Send + Unpin,
+{
+    let (queue, replies) = mpsc::channel(MAX_PENDING_REPLIES);
+    let unsent = Unsent::default();
+    let reading = read(&context, &peer, reader, queue, &unsent, &stopping);
+    let writing = write(&context, writer, replies, &unsent);
+    tokio::pin!(reading, writing);
+    // Both halves live in one task: a request and its reply need no hop between threads.
+    let read = tokio::select! {
+        read = &mut reading => read,
+        written = &mut writing => return written,
+    };
+    // The reader dropped its end of the queue: what is pending still goes out.
+    match timeout(DRAIN, writing).await {
+        Ok(Ok(())) | Err(_) => read,
+        Ok(Err(error)) => read.and(Err(error)),
+    }
+}
+
+async fn read<R: AsyncRead + Unpin>(
+    context: &Arc<Context>,
+    peer: &Arc<Peer>,
+    reader: R,
+    queue: mpsc::Sender<Outgoing>,
+    unsent: &Unsent,
+    stopping: &CancellationToken,
+) -> Result<(), ConnectionError> {
+    let mut frames = FrameReader::new(reader, &context.config.limits, context.requests.clone());
+    loop {
+        let frame = tokio::select! {
+            biased;
+            () = stopping.cancelled() => return Ok(()),
+            frame = async { unsent.room().await; frames.next().await } => frame?,
+        };
+        let Some(Frame { bytes, alone, mut claim }) = frame else { return Ok(()) };
+        context.metrics.requests.add(1);
+        context.metrics.received_bytes.add(bytes.len() + 4);
+        let request = dispatch::admit(context, peer, bytes, alone)?;
+        let decoded = request.decoded_bytes();
+        if decoded > 0 {
+            claim.merge(context.requests.claim(decoded).await);
+        }
+        let pending = match request.handle() {
+            Answer::Ready(reply) => Pending::Ready(reply?),
+            Answer::Later(answer) => {
+                let reply = tokio::select! {
+                    biased;
+                    reply = answer => reply?,
+                    () = stopping.cancelled() => return Ok(()),
+                };
+                Pending::Ready(reply)
+            }
+            Answer::Pipelined(answer) => Pending::Waiting(answer),
+            Answer::Nothing => continue,
+        };
+        if let Pending::Ready(reply) = &pending {
+            unsent.add(reply.bytes);
+        }
+        if queue.send(Outgoing { pending, claim }).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+async fn write<W: AsyncWrite + Unpin>(
+    context: &Context,
+    mut writer: W,
+    mut replies: mpsc::Receiver<Outgoing>,
+    unsent: &Unsent,
+) -> Result<(), ConnectionError> {
+    let mut parts: VecDeque<Bytes> = VecDeque::new();
+    let mut claims: Vec<Claim> = Vec::new();
+    let mut oldest: Option<Outgoing> = None;
+    loop {
+        let outgoing = match oldest.take() {
+            Some(outgoing) => outgoing,
+            None => match replies.recv().await {
+                Some(outgoing) => outgoing,
+                None => break,
+            },
+        };
+        let mut gathered = 0;
+        gathered += gather(outgoing.pending.resolve(unsent).await?, &mut parts);
+        claims.push(outgoing.claim);
+        while gathered < GATHER_BYTES {
+            let Ok(mut next) = replies.try_recv() else { break };
+            if !next.pending.poll_now(unsent)? {
+                oldest = Some(next);
+                break;
+            }
+            gathered += gather(next.pending.resolve(unsent).await?, &mut parts);
+            claims.push(next.claim);
+        }
+        write_all(&mut writer, &mut parts, context.config.limits.stall).await?;
+        context.metrics.sent_bytes.add(gathered);
+        unsent.sent(gathered);
+        claims.clear();
+    }
+    writer.shutdown().await.map_err(ConnectionError::Write)
+}
+
+fn gather(reply: Reply, parts: &mut VecDeque<Bytes>) -> usize {
+    parts.extend(reply.parts);
+    reply.bytes
+}
+
+async fn write_all<W: AsyncWrite + Unpin>(
+    writer: &mut W,
+    parts: &mut VecDeque<Bytes>,
+    stall: Duration,
+) -> Result<(), ConnectionError> {
+    while !parts.is_empty() {
+        let mut slices = [IoSlice::new(&[]); MAX_PARTS];
+        let count = parts.len().min(MAX_PARTS);
+        for (slice, part) in slices.iter_mut().zip(parts.iter()) {
+            *slice = IoSlice::new(part);
+        }
+        let wrote = timeout(stall, writer.write_vectored(&slices[..count])).await;
+        let mut wrote =
+            wrote.map_err(|_| ConnectionError::SlowReader(stall))?.map_err(ConnectionError::Write)?;
+        if wrote == 0 {
+            return Err(ConnectionError::Write(io::ErrorKind::WriteZero.into()));
+        }
+        while let Some(first) = parts.front_mut() {
+            if wrote < first.len() {
+                first.advance(wrote);
+                break;
+            }
+            wrote -= first.len();
+            parts.pop_front();
+        }
+    }
+    timeout(stall, writer.flush())
+        .await
+        .map_err(|_| ConnectionError::SlowReader(stall))?
+        .map_err(ConnectionError::Write)
+}
+
+impl Pending {
+    /// Whether the reply is there; takes it from a future that is done.
+    fn poll_now(&mut self, unsent: &Unsent) -> Result<bool, Refusal> {
+        if let Self::Waiting(answer) = self {
+            let Some(reply) = answer.now_or_never() else { return Ok(false) };
+            let reply = reply?;
+            unsent.add(reply.bytes);
+            *self = Self::Ready(reply);
+        }
+        Ok(true)
+    }
+
+    async fn resolve(self, unsent: &Unsent) -> Result<Reply, Refusal> {
+        match self {
+            Self::Ready(reply) => Ok(reply),
+            Self::Waiting(answer) => {
+                let reply = answer.await?;
+                unsent.add(reply.bytes);
+                Ok(reply)
+            }
+        }
+    }
+}
+
+/// Reply bytes that the peer has not taken yet.
+#[derive(Default)]
+struct Unsent {
+    bytes: AtomicUsize,
+    less: Notify,
+}
+
+impl Unsent {
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.less.notify_one();
+    }
+
+    async fn room(&self) {
+        while self.bytes.load(Ordering::Relaxed) > MAX_UNSENT_BYTES {
+            self.less.notified().await;
+        }
+    }
+}
