@@ -100,7 +100,10 @@ pub(crate) struct Call {
 
 /// A request that passed the guard.
 pub(crate) enum Admitted {
-    Call { call: Call, passed: Passed },
+    Call {
+        call: Call,
+        passed: Passed,
+    },
     /// ApiVersions in a version that we do not know: answered at once in version 0.
     UnknownApiVersions(ReplyHeader),
 }

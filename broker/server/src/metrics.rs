@@ -47,7 +47,8 @@ impl Counter {
 impl Metrics {
     /// All values now.
     pub fn samples(&self) -> Vec<Sample> {
-        let counter = |name, help, counter: &Counter| Sample { name, help, counter: true, value: counter.get() };
+        let counter =
+            |name, help, counter: &Counter| Sample { name, help, counter: true, value: counter.get() };
         vec![
             Sample {
                 name: "aquifer_server_connections",
@@ -74,7 +75,11 @@ impl Metrics {
             ),
             counter("aquifer_server_received_bytes_total", "Bytes of requests.", &self.received_bytes),
             counter("aquifer_server_sent_bytes_total", "Bytes of replies.", &self.sent_bytes),
-            counter("aquifer_server_produced_bytes_total", "Bytes of records appended.", &self.produced_bytes),
+            counter(
+                "aquifer_server_produced_bytes_total",
+                "Bytes of records appended.",
+                &self.produced_bytes,
+            ),
             counter("aquifer_server_fetched_bytes_total", "Bytes of records fetched.", &self.fetched_bytes),
         ]
     }

@@ -11,6 +11,9 @@ mod shape;
 pub(crate) mod shapes;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use header::{HeaderError, parse_header, parse_prefix};
 pub(crate) use shape::Shape;
 

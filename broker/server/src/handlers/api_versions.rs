@@ -29,9 +29,8 @@ fn handle(call: Call) -> Answer {
 
 /// The answer to a version that we do not know, in the format that every client can read.
 pub(crate) fn unsupported(header: ReplyHeader) -> Answer {
-    let response = ApiVersionsResponse::default()
-        .with_error_code(UNSUPPORTED_VERSION)
-        .with_api_keys(vec![line(&API)]);
+    let response =
+        ApiVersionsResponse::default().with_error_code(UNSUPPORTED_VERSION).with_api_keys(vec![line(&API)]);
     Answer::Ready(reply::encode(header, 0, &response).map_err(|reason| Refusal::Encode {
         api: API.shape.api,
         version: 0,

@@ -7,10 +7,7 @@ use crate::guard::shape::{LAST, Shape, field, tagged};
 pub(crate) const API_VERSIONS: Shape = Shape {
     api: "ApiVersions",
     flexible_from: 3,
-    fields: &[
-        field("client_software_name", 3, LAST, Text),
-        field("client_software_version", 3, LAST, Text),
-    ],
+    fields: &[field("client_software_name", 3, LAST, Text), field("client_software_version", 3, LAST, Text)],
 };
 
 /// Metadata, key 3.
@@ -18,10 +15,12 @@ pub(crate) const METADATA: Shape = Shape {
     api: "Metadata",
     flexible_from: 9,
     fields: &[
-        field("topics", 0, LAST, List(&[
-            field("topic_id", 10, LAST, Fixed(16)),
-            field("name", 0, LAST, Text),
-        ])),
+        field(
+            "topics",
+            0,
+            LAST,
+            List(&[field("topic_id", 10, LAST, Fixed(16)), field("name", 0, LAST, Text)]),
+        ),
         field("allow_auto_topic_creation", 4, LAST, Fixed(1)),
         field("include_cluster_authorized_operations", 8, 10, Fixed(1)),
         field("include_topic_authorized_operations", 8, LAST, Fixed(1)),
@@ -44,14 +43,14 @@ pub(crate) const DESCRIBE_TOPIC_PARTITIONS: Shape = Shape {
     api: "DescribeTopicPartitions",
     flexible_from: 0,
     fields: &[
-        field("topics", 0, LAST, List(&[
-            field("name", 0, LAST, Text),
-        ])),
+        field("topics", 0, LAST, List(&[field("name", 0, LAST, Text)])),
         field("response_partition_limit", 0, LAST, Fixed(4)),
-        field("cursor", 0, LAST, Optional(&[
-            field("topic_name", 0, LAST, Text),
-            field("partition_index", 0, LAST, Fixed(4)),
-        ])),
+        field(
+            "cursor",
+            0,
+            LAST,
+            Optional(&[field("topic_name", 0, LAST, Text), field("partition_index", 0, LAST, Fixed(4))]),
+        ),
     ],
 };
 
@@ -59,12 +58,12 @@ pub(crate) const DESCRIBE_TOPIC_PARTITIONS: Shape = Shape {
 pub(crate) const DESCRIBE_LOG_DIRS: Shape = Shape {
     api: "DescribeLogDirs",
     flexible_from: 2,
-    fields: &[
-        field("topics", 0, LAST, List(&[
-            field("topic", 0, LAST, Text),
-            field("partitions", 0, LAST, FixedList(4)),
-        ])),
-    ],
+    fields: &[field(
+        "topics",
+        0,
+        LAST,
+        List(&[field("topic", 0, LAST, Text), field("partitions", 0, LAST, FixedList(4))]),
+    )],
 };
 
 /// FindCoordinator, key 10.
@@ -84,9 +83,11 @@ pub(crate) const LIST_PARTITION_REASSIGNMENTS: Shape = Shape {
     flexible_from: 0,
     fields: &[
         field("timeout_ms", 0, LAST, Fixed(4)),
-        field("topics", 0, LAST, List(&[
-            field("name", 0, LAST, Text),
-            field("partition_indexes", 0, LAST, FixedList(4)),
-        ])),
+        field(
+            "topics",
+            0,
+            LAST,
+            List(&[field("name", 0, LAST, Text), field("partition_indexes", 0, LAST, FixedList(4))]),
+        ),
     ],
 };

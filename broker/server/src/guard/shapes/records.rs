@@ -11,14 +11,21 @@ pub(crate) const PRODUCE: Shape = Shape {
         field("transactional_id", 3, LAST, Text),
         field("acks", 0, LAST, Fixed(2)),
         field("timeout_ms", 0, LAST, Fixed(4)),
-        field("topic_data", 0, LAST, List(&[
-            field("name", 0, 12, Text),
-            field("topic_id", 13, LAST, Fixed(16)),
-            field("partition_data", 0, LAST, List(&[
-                field("index", 0, LAST, Fixed(4)),
-                field("records", 0, LAST, Blob),
-            ])),
-        ])),
+        field(
+            "topic_data",
+            0,
+            LAST,
+            List(&[
+                field("name", 0, 12, Text),
+                field("topic_id", 13, LAST, Fixed(16)),
+                field(
+                    "partition_data",
+                    0,
+                    LAST,
+                    List(&[field("index", 0, LAST, Fixed(4)), field("records", 0, LAST, Blob)]),
+                ),
+            ]),
+        ),
     ],
 };
 
@@ -29,35 +36,53 @@ pub(crate) const FETCH: Shape = Shape {
     fields: &[
         tagged(0, "cluster_id", 12, LAST, Text),
         field("replica_id", 0, 14, Fixed(4)),
-        tagged(1, "replica_state", 15, LAST, Struct(&[
-            field("replica_id", 15, LAST, Fixed(4)),
-            field("replica_epoch", 15, LAST, Fixed(8)),
-        ])),
+        tagged(
+            1,
+            "replica_state",
+            15,
+            LAST,
+            Struct(&[field("replica_id", 15, LAST, Fixed(4)), field("replica_epoch", 15, LAST, Fixed(8))]),
+        ),
         field("max_wait_ms", 0, LAST, Fixed(4)),
         field("min_bytes", 0, LAST, Fixed(4)),
         field("max_bytes", 3, LAST, Fixed(4)),
         field("isolation_level", 4, LAST, Fixed(1)),
         field("session_id", 7, LAST, Fixed(4)),
         field("session_epoch", 7, LAST, Fixed(4)),
-        field("topics", 0, LAST, List(&[
-            field("topic", 0, 12, Text),
-            field("topic_id", 13, LAST, Fixed(16)),
-            field("partitions", 0, LAST, List(&[
-                field("partition", 0, LAST, Fixed(4)),
-                field("current_leader_epoch", 9, LAST, Fixed(4)),
-                field("fetch_offset", 0, LAST, Fixed(8)),
-                field("last_fetched_epoch", 12, LAST, Fixed(4)),
-                field("log_start_offset", 5, LAST, Fixed(8)),
-                field("partition_max_bytes", 0, LAST, Fixed(4)),
-                tagged(0, "replica_directory_id", 17, LAST, Fixed(16)),
-                tagged(1, "high_watermark", 18, LAST, Fixed(8)),
-            ])),
-        ])),
-        field("forgotten_topics_data", 7, LAST, List(&[
-            field("topic", 7, 12, Text),
-            field("topic_id", 13, LAST, Fixed(16)),
-            field("partitions", 7, LAST, FixedList(4)),
-        ])),
+        field(
+            "topics",
+            0,
+            LAST,
+            List(&[
+                field("topic", 0, 12, Text),
+                field("topic_id", 13, LAST, Fixed(16)),
+                field(
+                    "partitions",
+                    0,
+                    LAST,
+                    List(&[
+                        field("partition", 0, LAST, Fixed(4)),
+                        field("current_leader_epoch", 9, LAST, Fixed(4)),
+                        field("fetch_offset", 0, LAST, Fixed(8)),
+                        field("last_fetched_epoch", 12, LAST, Fixed(4)),
+                        field("log_start_offset", 5, LAST, Fixed(8)),
+                        field("partition_max_bytes", 0, LAST, Fixed(4)),
+                        tagged(0, "replica_directory_id", 17, LAST, Fixed(16)),
+                        tagged(1, "high_watermark", 18, LAST, Fixed(8)),
+                    ]),
+                ),
+            ]),
+        ),
+        field(
+            "forgotten_topics_data",
+            7,
+            LAST,
+            List(&[
+                field("topic", 7, 12, Text),
+                field("topic_id", 13, LAST, Fixed(16)),
+                field("partitions", 7, LAST, FixedList(4)),
+            ]),
+        ),
         field("rack_id", 11, LAST, Text),
     ],
 };
@@ -69,14 +94,24 @@ pub(crate) const LIST_OFFSETS: Shape = Shape {
     fields: &[
         field("replica_id", 0, LAST, Fixed(4)),
         field("isolation_level", 2, LAST, Fixed(1)),
-        field("topics", 0, LAST, List(&[
-            field("name", 0, LAST, Text),
-            field("partitions", 0, LAST, List(&[
-                field("partition_index", 0, LAST, Fixed(4)),
-                field("current_leader_epoch", 4, LAST, Fixed(4)),
-                field("timestamp", 0, LAST, Fixed(8)),
-            ])),
-        ])),
+        field(
+            "topics",
+            0,
+            LAST,
+            List(&[
+                field("name", 0, LAST, Text),
+                field(
+                    "partitions",
+                    0,
+                    LAST,
+                    List(&[
+                        field("partition_index", 0, LAST, Fixed(4)),
+                        field("current_leader_epoch", 4, LAST, Fixed(4)),
+                        field("timestamp", 0, LAST, Fixed(8)),
+                    ]),
+                ),
+            ]),
+        ),
         field("timeout_ms", 10, LAST, Fixed(4)),
     ],
 };
@@ -87,14 +122,24 @@ pub(crate) const OFFSET_FOR_LEADER_EPOCH: Shape = Shape {
     flexible_from: 4,
     fields: &[
         field("replica_id", 3, LAST, Fixed(4)),
-        field("topics", 0, LAST, List(&[
-            field("topic", 0, LAST, Text),
-            field("partitions", 0, LAST, List(&[
-                field("partition", 0, LAST, Fixed(4)),
-                field("current_leader_epoch", 2, LAST, Fixed(4)),
-                field("leader_epoch", 0, LAST, Fixed(4)),
-            ])),
-        ])),
+        field(
+            "topics",
+            0,
+            LAST,
+            List(&[
+                field("topic", 0, LAST, Text),
+                field(
+                    "partitions",
+                    0,
+                    LAST,
+                    List(&[
+                        field("partition", 0, LAST, Fixed(4)),
+                        field("current_leader_epoch", 2, LAST, Fixed(4)),
+                        field("leader_epoch", 0, LAST, Fixed(4)),
+                    ]),
+                ),
+            ]),
+        ),
     ],
 };
 
@@ -103,13 +148,20 @@ pub(crate) const DELETE_RECORDS: Shape = Shape {
     api: "DeleteRecords",
     flexible_from: 2,
     fields: &[
-        field("topics", 0, LAST, List(&[
-            field("name", 0, LAST, Text),
-            field("partitions", 0, LAST, List(&[
-                field("partition_index", 0, LAST, Fixed(4)),
-                field("offset", 0, LAST, Fixed(8)),
-            ])),
-        ])),
+        field(
+            "topics",
+            0,
+            LAST,
+            List(&[
+                field("name", 0, LAST, Text),
+                field(
+                    "partitions",
+                    0,
+                    LAST,
+                    List(&[field("partition_index", 0, LAST, Fixed(4)), field("offset", 0, LAST, Fixed(8))]),
+                ),
+            ]),
+        ),
         field("timeout_ms", 0, LAST, Fixed(4)),
     ],
 };
