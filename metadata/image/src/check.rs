@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aquifer_types::ObjectId;
+use aquifer_types::{NodeId, ObjectId};
 
 use crate::entities::{ObjectState, Stream, StreamKind};
 use crate::image::Image;
@@ -163,9 +163,12 @@ impl Image {
             if let Some(new) = self.partition(topic, index) {
                 let epoch = new.leader_epoch;
                 ensure!(epoch >= old.leader_epoch, "{topic}-{index}: leader epoch went back to {epoch}");
+                let broker_epoch = |image: &Image, leader: Option<NodeId>| image.broker_epoch(leader?);
+                let same_leader = new.leader == old.leader
+                    && broker_epoch(self, new.leader) == broker_epoch(older, old.leader);
                 ensure!(
-                    epoch > old.leader_epoch || new.leader == old.leader,
-                    "{topic}-{index}: leader without epoch"
+                    same_leader || epoch > old.leader_epoch,
+                    "{topic}-{index}: another leader process, but still leader epoch {epoch}"
                 );
             }
         }
@@ -174,5 +177,55 @@ impl Image {
             ensure!(epoch >= Some(old.epoch), "broker {node}: epoch went back to {epoch:?}");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquifer_types::{LogIndex, StreamId, TopicId};
+
+    use super::*;
+    use crate::entities::{Commit, RangeMeta};
+
+    /// One stream without a partition would already be wrong, so each case names the first violation.
+    fn violation(spoil: impl FnOnce(&mut Image)) -> String {
+        let mut image = Image::new();
+        assert_eq!(image.check(), Ok(()));
+        spoil(&mut image);
+        image.check().expect_err("the checker must notice").to_string()
+    }
+
+    #[test]
+    fn facts_that_belong_to_nothing_are_found() {
+        let (stream, object) = (StreamId(1), ObjectId(1));
+        let range = RangeMeta { end: 5, object, records: 5, bytes: 5, max_timestamp_ms: 0 };
+        let text = violation(|image| _ = image.ranges.insert((stream, 0), range));
+        assert!(text.ends_with("a range belongs to no stream"), "{text}");
+
+        let commit = Commit { at_ms: 0, size_bytes: 0, fingerprint: 0 };
+        let state = ObjectState::Committed { commit, live_ranges: 1, live_bytes: 5 };
+        let text = violation(|image| _ = image.objects.insert(object, state));
+        assert!(text.ends_with("object 1 was never given out"), "{text}");
+        let text = violation(|image| {
+            image.next_object = 2;
+            image.objects.insert(object, state);
+        });
+        assert!(text.ends_with("object 1 counts (1, 5), its ranges say None"), "{text}");
+    }
+
+    #[test]
+    fn an_index_that_lies_is_found() {
+        let text = violation(|image| _ = image.topic_names.insert("ghost".into(), TopicId::ZERO));
+        assert!(text.ends_with("the index of topic names is wrong"), "{text}");
+        let text = violation(|image| _ = image.marked.insert((0, ObjectId(1))));
+        assert!(text.ends_with("the index of marked objects is wrong"), "{text}");
+    }
+
+    #[test]
+    fn an_image_that_went_back_is_found() {
+        let (mut older, newer) = (Image::new(), Image::new());
+        older.advance(LogIndex(3));
+        assert_eq!(older.check_follows(&newer), Ok(()));
+        assert!(newer.check_follows(&older).is_err());
     }
 }
