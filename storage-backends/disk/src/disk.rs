@@ -130,3 +130,12 @@ impl<T> fmt::Debug for Pending<T> {
         f.write_str("Pending")
     }
 }
+
+/// Both are whole blocks.
+pub(crate) fn assert_aligned(position: u64, length: u64) {
+    let block = crate::BLOCK as u64;
+    assert!(
+        position.is_multiple_of(block) && length.is_multiple_of(block) && length > 0,
+        "{length} bytes at {position} are not whole blocks"
+    );
+}

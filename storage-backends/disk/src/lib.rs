@@ -11,11 +11,19 @@
 //! ```
 
 mod buffer;
+mod device;
+mod directory;
 mod disk;
+mod engine;
 mod error;
 mod info;
+mod mailbox;
 mod open;
+mod probe;
 mod sim;
+mod sys;
+mod threads;
+mod uring;
 
 pub use buffer::{AlignedBuf, BufferPool};
 pub use disk::{BlockFile, Disk, FileEntry, Pending};

@@ -1,7 +1,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::{Disk, DiskError};
+use crate::engine::RealDisk;
+use crate::{DeviceFailure, Disk, DiskError};
 
 /// What drives a real directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +38,11 @@ pub struct DiskOptions {
 ///
 /// Takes some tens of milliseconds, most of them for the probe, and logs what was found.
 pub async fn open(path: &Path, options: &DiskOptions) -> Result<Arc<dyn Disk>, DiskError> {
-    let _ = (path, options);
-    todo!("engines land next")
+    let (path, engine) = (path.to_owned(), options.engine);
+    let started = tokio::task::spawn_blocking(move || RealDisk::start(&path, engine)).await;
+    let disk = started.unwrap_or_else(|_| {
+        Err(DeviceFailure::new("the disk", "starting", "it panicked or the runtime is stopping").into())
+    })?;
+    tracing::info!("WAL disk: {}", disk.info());
+    Ok(Arc::new(disk))
 }
