@@ -10,6 +10,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use aquifer_types::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize};
@@ -19,11 +20,11 @@ use crate::error::StartError;
 
 const FORMAT: u32 = 1;
 
-/// A directory that is ours until this is dropped.
+/// A directory that is ours until it is released or this is dropped.
 #[derive(Debug)]
 pub(crate) struct Directory {
     dir: PathBuf,
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 /// What is written about the directory's owner.
@@ -55,7 +56,12 @@ impl Directory {
         if free < DISK_RESERVE_BYTES {
             return Err(StartError::DiskFull { dir: dir.to_owned(), free, needed: DISK_RESERVE_BYTES });
         }
-        Ok(Self { dir: dir.to_owned(), _lock: lock })
+        Ok(Self { dir: dir.to_owned(), lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Lets the next one have it, although handles of this member may live on.
+    pub(crate) fn release(&self) {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -42,7 +42,7 @@ pub(crate) struct Inner {
     pub(crate) machine: Machine,
     pub(crate) network: Arc<dyn Network>,
     pub(crate) backend: Arc<dyn LogBackend>,
-    /// Absent for storage in memory. Keeps the lock.
+    /// Absent for storage in memory.
     pub(crate) directory: Option<Directory>,
     pub(crate) pending: Semaphore,
     pub(crate) propose_limit: Duration,
@@ -273,6 +273,9 @@ impl Quorum {
             tracing::error!(node = %self.inner.node, left, "tasks of the metadata quorum did not end");
         }
         self.inner.backend.close();
+        if let Some(directory) = &self.inner.directory {
+            directory.release();
+        }
     }
 
     async fn propose_here(&self, proposal: Proposal) -> Result<Committed, ProposeError> {

@@ -124,17 +124,18 @@ impl Quorum {
                 Err(error) => return Err(failed(error.to_string())),
             }
         }
-        let alone = {
-            let receiver = raft.metrics();
-            let metrics = receiver.borrow_watched();
-            let mut voters = metrics.membership_config.membership().voter_ids();
-            voters.next() == Some(u64::from(self.node().0)) && voters.next().is_none()
-        };
+        // Asked of the core, because its metrics may not have been published since.
+        let me = u64::from(self.node().0);
+        let state = raft.with_raft_state(move |state| {
+            let mut voters = state.membership_state.effective().voter_ids();
+            (voters.next() == Some(me) && voters.next().is_none(), state.server_state)
+        });
+        let (alone, role) = state.await.map_err(|error| failed(error.to_string()))?;
         if !alone {
             return Ok(());
         }
         // Nobody else could be leading, so there is no timeout to wait for.
-        if raft.metrics().borrow_watched().state != ServerState::Leader {
+        if role != ServerState::Leader {
             raft.trigger().elect(false).await.map_err(|error| failed(error.to_string()))?;
         }
         match tokio::time::timeout(START_LIMIT, self.ready()).await {

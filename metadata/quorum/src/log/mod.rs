@@ -19,3 +19,6 @@ pub(crate) use entry::{EntryError, FORMAT};
 pub use memory::MemoryStorage;
 pub(crate) use sled::SledLog;
 pub(crate) use store::RaftLog;
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,9 @@ struct Shared {
 
 struct State {
     purged: Option<LogId>,
+    /// The first entry present, if any is.
+    first: Option<u64>,
+    /// The last entry present, or the last one purged.
     last: Option<LogId>,
     vote: Option<Vote>,
     committed: Option<LogId>,
@@ -56,6 +59,7 @@ impl RaftLog {
         let purged: Option<LogId> = read_state(&*backend, StateKey::Purged)?;
         let mut state = State {
             purged,
+            first: None,
             last: purged,
             vote: read_state(&*backend, StateKey::Vote)?,
             committed: read_state(&*backend, StateKey::Committed)?,
@@ -114,7 +118,7 @@ impl RaftLog {
             Bound::Excluded(&end) => end,
             Bound::Unbounded => u64::MAX,
         };
-        let start = start.max(state.purged.map_or(0, |purged| purged.index + 1));
+        let start = start.max(state.first.unwrap_or(u64::MAX));
         let end = end.min(state.last.map_or(0, |last| last.index + 1));
         if start >= end {
             return Ok(Vec::new());
@@ -139,6 +143,7 @@ impl RaftLog {
 
 impl State {
     fn push(&mut self, entry: Entry, size: usize) {
+        self.first.get_or_insert(entry.log_id.index);
         self.last = Some(entry.log_id());
         self.cache.push_back((entry, size));
         self.cache_bytes += size;
@@ -267,6 +272,9 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
                 state.cache_bytes -= size;
             }
         }
+        if state.first.is_some_and(|first| first >= start) {
+            state.first = None;
+        }
         state.last = last;
         Ok(())
     }
@@ -286,6 +294,9 @@ impl RaftLogStorage<TypeConfig> for RaftLog {
         state.purged = Some(upto);
         if state.last.is_none_or(|last| last.index <= upto.index) {
             state.last = Some(upto);
+            state.first = None;
+        } else {
+            state.first = state.first.map(|first| first.max(upto.index + 1));
         }
         Ok(())
     }
