@@ -194,7 +194,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_lasting_failure_is_not_retried() {
-        let denied = attempts().run(READ, |_| ready(Err::<(), _>(Failure::none(ErrorKind::Denied, "no"))));
+        let attempts = attempts();
+        let denied = attempts.run(READ, |_| ready(Err::<(), _>(Failure::none(ErrorKind::Denied, "no"))));
         assert_eq!(denied.await.expect_err("denied").attempts, 1);
     }
 
@@ -210,7 +211,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_unknown_effect_makes_the_whole_call_unknown() {
-        let error = attempts().run(WRITE, |before| {
+        let attempts = attempts();
+        let error = attempts.run(WRITE, |before| {
             ready(Err::<(), _>(match before.attempts {
                 0 => Failure::unknown(ErrorKind::Unavailable, "reset"),
                 _ => Failure::none(ErrorKind::Denied, "no"),
@@ -222,7 +224,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_large_transfer_has_more_time() {
         let call = Call { bytes: 400 << 20, ..READ };
-        let value = attempts().run(call, |_| async {
+        let attempts = attempts();
+        let value = attempts.run(call, |_| async {
             tokio::time::sleep(Duration::from_secs(60)).await;
             Ok(1)
         });
