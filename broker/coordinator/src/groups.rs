@@ -1,0 +1,207 @@
+//! [`Groups`]: the way in, which routes each request to the owner of the group's partition.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    CommitRequest, CommitResponse, DeleteOffsetsRequest, DeleteOffsetsResponse, DescribeResponse, FetchOffsetsRequest,
+    FetchOffsetsResponse, GroupConfig, GroupError, HeartbeatRequest, JoinRefused, JoinRequest, JoinResponse,
+    LeaveRequest, LeaveResponse, ListedGroup, SyncRequest, SyncResponse,
+    event::{Request, Response},
+};
+
+/// A request and the way back for its answer.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) request: Request,
+    pub(crate) reply: oneshot::Sender<Response>,
+}
+
+/// The partition of `__consumer_offsets` that keeps a group: Java's `String.hashCode` without its sign bit, modulo the
+/// number of partitions.
+pub fn partition_for(group_id: &str, partitions: u32) -> i32 {
+    let hash = group_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    // Kafka's Utils.abs clears the sign bit; it does not negate.
+    ((hash & i32::MAX) as u32 % partitions.max(1)) as i32
+}
+
+/// The groups that this node coordinates. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Groups {
+    config: Arc<GroupConfig>,
+    owners: Arc<RwLock<Owners>>,
+}
+
+/// Mailboxes of the running owners, by partition index.
+#[derive(Debug, Default)]
+pub(crate) struct Owners {
+    /// Number of partitions of the offsets topic, 0 while it does not exist.
+    pub(crate) partitions: u32,
+    pub(crate) mailboxes: BTreeMap<i32, mpsc::Sender<Message>>,
+}
+
+impl Groups {
+    pub(crate) fn new(config: GroupConfig) -> (Self, Arc<RwLock<Owners>>) {
+        let owners = Arc::new(RwLock::new(Owners::default()));
+        (Self { config: Arc::new(config), owners: Arc::clone(&owners) }, owners)
+    }
+
+    /// JoinGroup. Waits until the generation is formed, so up to the longest rebalance timeout of the members.
+    pub async fn join(&self, request: JoinRequest) -> JoinResponse {
+        let member_id = request.member_id.clone();
+        let refused = |error| Err(JoinRefused { error, member_id });
+        if request.group_id.is_empty() {
+            return refused(GroupError::InvalidGroupId);
+        }
+        let limits = self.config.min_session_timeout_ms..=self.config.max_session_timeout_ms;
+        if !limits.contains(&request.session_timeout_ms) {
+            return refused(GroupError::InvalidSessionTimeout);
+        }
+        let group_id = request.group_id.clone();
+        match self.ask(&group_id, Request::Join(request)).await {
+            Ok(Response::Join(response)) => response,
+            other => refused(unexpected(other)),
+        }
+    }
+
+    /// SyncGroup. Waits for the leader's assignment.
+    pub async fn sync(&self, request: SyncRequest) -> SyncResponse {
+        let group_id = named(&request.group_id)?;
+        match self.ask(&group_id, Request::Sync(request)).await {
+            Ok(Response::Sync(response)) => response,
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Heartbeat. A coordinator that is still loading says yes: it does not know better, and the member should stay.
+    pub async fn heartbeat(&self, request: HeartbeatRequest) -> Result<(), GroupError> {
+        let group_id = named(&request.group_id)?;
+        match self.ask(&group_id, Request::Heartbeat(request)).await {
+            Ok(Response::Heartbeat(response)) => response,
+            Err(GroupError::CoordinatorLoadInProgress) => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// LeaveGroup.
+    pub async fn leave(&self, request: LeaveRequest) -> LeaveResponse {
+        let group_id = named(&request.group_id)?;
+        match self.ask(&group_id, Request::Leave(request)).await {
+            Ok(Response::Leave(response)) => response,
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// OffsetCommit. Answers once the offsets are durable.
+    pub async fn commit_offsets(&self, request: CommitRequest) -> CommitResponse {
+        let group_id = request.group_id.clone();
+        match self.ask(&group_id, Request::Commit(request)).await {
+            Ok(Response::Commit(response)) => response,
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// OffsetFetch for one group. What it returns is durable.
+    pub async fn fetch_offsets(&self, request: FetchOffsetsRequest) -> FetchOffsetsResponse {
+        let group_id = request.group_id.clone();
+        match self.ask(&group_id, Request::FetchOffsets(request)).await {
+            Ok(Response::FetchOffsets(response)) => response,
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// OffsetDelete.
+    pub async fn delete_offsets(&self, request: DeleteOffsetsRequest) -> DeleteOffsetsResponse {
+        let group_id = named(&request.group_id)?;
+        match self.ask(&group_id, Request::DeleteOffsets(request)).await {
+            Ok(Response::DeleteOffsets(response)) => response,
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// DescribeGroups, one group.
+    pub async fn describe(&self, group_id: &str) -> DescribeResponse {
+        match self.ask(group_id, Request::Describe(group_id.to_owned())).await {
+            Ok(Response::Describe(response)) => response,
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// DeleteGroups, one group: the group and its offsets.
+    pub async fn delete(&self, group_id: &str) -> Result<(), GroupError> {
+        match self.ask(group_id, Request::Delete(group_id.to_owned())).await {
+            Ok(Response::Delete(response)) => response,
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// ListGroups: every group that this node coordinates. Refused as a whole while one partition is loading, as in Kafka.
+    pub async fn list(&self) -> Result<Vec<ListedGroup>, GroupError> {
+        let mailboxes: Vec<_> = {
+            let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
+            owners.mailboxes.values().cloned().collect()
+        };
+        let mut groups = Vec::new();
+        for mailbox in mailboxes {
+            match post(&mailbox, Request::List).await {
+                Ok(Response::List(some)) => groups.extend(some),
+                Err(GroupError::NotCoordinator) => {}
+                other => return Err(unexpected(other)),
+            }
+        }
+        Ok(groups)
+    }
+
+    async fn ask(&self, group_id: &str, request: Request) -> Result<Response, GroupError> {
+        let mailbox = {
+            let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
+            if owners.partitions == 0 {
+                return Err(GroupError::NotCoordinator);
+            }
+            owners.mailboxes.get(&partition_for(group_id, owners.partitions)).cloned()
+        };
+        post(&mailbox.ok_or(GroupError::NotCoordinator)?, request).await
+    }
+}
+
+/// A full mailbox makes the caller wait: each connection has few requests in flight, so callers are bounded.
+async fn post(mailbox: &mpsc::Sender<Message>, request: Request) -> Result<Response, GroupError> {
+    let (reply, answer) = oneshot::channel();
+    mailbox.send(Message { request, reply }).await.map_err(|_| GroupError::NotCoordinator)?;
+    match answer.await {
+        Ok(Response::Refused(error)) => Err(error),
+        Ok(response) => Ok(response),
+        // The owner stopped: the partition moved away or the node is going down.
+        Err(_) => Err(GroupError::NotCoordinator),
+    }
+}
+
+fn named(group_id: &str) -> Result<String, GroupError> {
+    if group_id.is_empty() { Err(GroupError::InvalidGroupId) } else { Ok(group_id.to_owned()) }
+}
+
+/// The refusal of a request; an answer of another kind than asked would be our own bug.
+fn unexpected(response: Result<Response, GroupError>) -> GroupError {
+    match response {
+        Err(error) => error,
+        Ok(response) => unreachable!("an owner answers in kind, got {response:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_hash_as_in_java() {
+        // Values of "…".hashCode() & 0x7fffffff, modulo 50, from a JVM.
+        assert_eq!(partition_for("", 50), 0);
+        assert_eq!(partition_for("a", 50), 97 % 50);
+        // "polygenelubricants".hashCode() is Integer.MIN_VALUE: clearing the sign bit gives 0, negating would overflow.
+        assert_eq!(partition_for("polygenelubricants", 50), 0);
+    }
+}
