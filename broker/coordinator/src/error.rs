@@ -12,9 +12,7 @@ pub enum GroupError {
     #[error("a name in the request is longer than 16 KiB")]
     InvalidRequest,
     /// The session timeout lies outside `group.min.session.timeout.ms ..= group.max.session.timeout.ms`.
-    #[error(
-        "the session timeout is outside group.min.session.timeout.ms and group.max.session.timeout.ms"
-    )]
+    #[error("the session timeout is outside group.min.session.timeout.ms and group.max.session.timeout.ms")]
     InvalidSessionTimeout,
     /// Another broker coordinates this group.
     #[error("this broker does not coordinate the group")]

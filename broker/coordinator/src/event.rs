@@ -6,9 +6,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    CommitRequest, CommitResponse, DeleteOffsetsRequest, DeleteOffsetsResponse, DescribeResponse, FetchOffsetsRequest,
-    FetchOffsetsResponse, GroupError, HeartbeatRequest, JoinRequest, JoinResponse, LeaveRequest, LeaveResponse,
-    ListedGroup, SyncRequest, SyncResponse, TopicPartition,
+    CommitRequest, CommitResponse, DeleteOffsetsRequest, DeleteOffsetsResponse, DescribeResponse,
+    FetchOffsetsRequest, FetchOffsetsResponse, GroupError, HeartbeatRequest, JoinRequest, JoinResponse,
+    LeaveRequest, LeaveResponse, ListedGroup, SyncRequest, SyncResponse, TopicPartition,
     schema::{Key, OffsetCommitValue},
 };
 

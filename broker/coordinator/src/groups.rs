@@ -8,9 +8,9 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    CommitRequest, CommitResponse, DeleteOffsetsRequest, DeleteOffsetsResponse, DescribeResponse, FetchOffsetsRequest,
-    FetchOffsetsResponse, GroupConfig, GroupError, HeartbeatRequest, JoinRefused, JoinRequest, JoinResponse,
-    LeaveRequest, LeaveResponse, ListedGroup, SyncRequest, SyncResponse,
+    CommitRequest, CommitResponse, DeleteOffsetsRequest, DeleteOffsetsResponse, DescribeResponse,
+    FetchOffsetsRequest, FetchOffsetsResponse, GroupConfig, GroupError, HeartbeatRequest, JoinRefused,
+    JoinRequest, JoinResponse, LeaveRequest, LeaveResponse, ListedGroup, SyncRequest, SyncResponse,
     event::{Request, Response},
 };
 
@@ -24,7 +24,8 @@ pub(crate) struct Message {
 /// The partition of `__consumer_offsets` that keeps a group: Java's `String.hashCode` without its sign bit, modulo the
 /// number of partitions.
 pub fn partition_for(group_id: &str, partitions: u32) -> i32 {
-    let hash = group_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    let hash =
+        group_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
     // Kafka's Utils.abs clears the sign bit; it does not negate.
     ((hash & i32::MAX) as u32 % partitions.max(1)) as i32
 }
@@ -56,6 +57,10 @@ impl Groups {
         let refused = |error| Err(JoinRefused { error, member_id });
         if request.group_id.is_empty() {
             return refused(GroupError::InvalidGroupId);
+        }
+        let names = request.protocols.iter().map(|protocol| &protocol.name);
+        if !names.chain([&request.protocol_type, &request.client_id]).chain(&request.instance_id).all(fits) {
+            return refused(GroupError::InvalidRequest);
         }
         let limits = self.config.min_session_timeout_ms..=self.config.max_session_timeout_ms;
         if !limits.contains(&request.session_timeout_ms) {
@@ -157,6 +162,9 @@ impl Groups {
     }
 
     async fn ask(&self, group_id: &str, request: Request) -> Result<Response, GroupError> {
+        if !fits(group_id) {
+            return Err(GroupError::InvalidRequest);
+        }
         let mailbox = {
             let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
             if owners.partitions == 0 {
@@ -178,6 +186,12 @@ async fn post(mailbox: &mpsc::Sender<Message>, request: Request) -> Result<Respo
         // The owner stopped: the partition moved away or the node is going down.
         Err(_) => Err(GroupError::NotCoordinator),
     }
+}
+
+/// Newer wire versions have no limit of their own, the records of the offsets topic have 32 KiB, and a member id is a
+/// name and a UUID.
+fn fits(name: impl AsRef<str>) -> bool {
+    name.as_ref().len() <= 16 * 1024
 }
 
 fn named(group_id: &str) -> Result<String, GroupError> {

@@ -27,9 +27,9 @@ pub use config::{GroupConfig, OFFSETS_TOPIC};
 pub use error::GroupError;
 pub use groups::{Groups, partition_for};
 pub use request::{
-    CommitRequest, CommitResponse, CommitResult, DeleteOffsetsRequest, DeleteOffsetsResponse, DescribeResponse,
-    FetchOffsetsRequest, FetchOffsetsResponse, FetchedOffset, GroupDescription, GroupPhase, HeartbeatRequest,
-    JoinRefused, JoinRequest, JoinResponse, Joined, JoinedMember, LeaveRequest, LeaveResponse, LeavingMember,
-    ListedGroup, MemberDescription, MemberLeft, OffsetToCommit, Protocol, SyncRequest, SyncResponse, Synced,
-    TopicPartition,
+    CommitRequest, CommitResponse, CommitResult, DeleteOffsetsRequest, DeleteOffsetsResponse,
+    DescribeResponse, FetchOffsetsRequest, FetchOffsetsResponse, FetchedOffset, GroupDescription, GroupPhase,
+    HeartbeatRequest, JoinRefused, JoinRequest, JoinResponse, Joined, JoinedMember, LeaveRequest,
+    LeaveResponse, LeavingMember, ListedGroup, MemberDescription, MemberLeft, OffsetToCommit, Protocol,
+    SyncRequest, SyncResponse, Synced, TopicPartition,
 };

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::{FetchedOffset, TopicPartition, event::LogRecord, schema::{Key, OffsetCommitValue}};
+use crate::{
+    FetchedOffset, TopicPartition,
+    event::LogRecord,
+    schema::{Key, OffsetCommitValue},
+};
 
 /// Topic, then partition, to what was committed last.
 #[derive(Debug, Clone, Default)]
@@ -28,9 +32,9 @@ impl Offsets {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (TopicPartition, &OffsetCommitValue)> {
         self.0.iter().flat_map(|(topic, partitions)| {
-            partitions
-                .iter()
-                .map(|(partition, value)| (TopicPartition { topic: topic.clone(), partition: *partition }, value))
+            partitions.iter().map(|(partition, value)| {
+                (TopicPartition { topic: topic.clone(), partition: *partition }, value)
+            })
         })
     }
 
@@ -67,7 +71,11 @@ pub(crate) fn fetched(value: Option<&OffsetCommitValue>, partition: TopicPartiti
 }
 
 /// The record of a committed offset, or its tombstone.
-pub(crate) fn offset_record(group_id: &str, partition: &TopicPartition, value: Option<&OffsetCommitValue>) -> LogRecord {
+pub(crate) fn offset_record(
+    group_id: &str,
+    partition: &TopicPartition,
+    value: Option<&OffsetCommitValue>,
+) -> LogRecord {
     let key = Key::OffsetCommit { group: group_id.to_owned(), partition: partition.clone() };
     LogRecord { key: key.encode(), value: value.map(OffsetCommitValue::encode) }
 }

@@ -79,7 +79,13 @@ impl GroupState {
         }
     }
 
-    fn add_and_rebalance(&mut self, request: JoinRequest, reply: ReplyId, member_id: String, turn: &mut Turn<'_>) {
+    fn add_and_rebalance(
+        &mut self,
+        request: JoinRequest,
+        reply: ReplyId,
+        member_id: String,
+        turn: &mut Turn<'_>,
+    ) {
         if self.phase == GroupPhase::PreparingRebalance && self.previous_phase == GroupPhase::Empty {
             self.new_member_added = true;
         }
@@ -119,7 +125,10 @@ impl GroupState {
         new_id: String,
         turn: &mut Turn<'_>,
     ) {
-        info!(group = self.group_id, instance_id, old_id, new_id, "static member joins under a new member id");
+        info!(
+            group = self.group_id,
+            instance_id, old_id, new_id, "static member joins under a new member id"
+        );
         let old_leader = self.leader.clone().unwrap_or_default();
         self.replace_static_member(instance_id, &old_id, &new_id, turn);
         self.restart_session(&new_id, turn.now);
@@ -141,15 +150,24 @@ impl GroupState {
                 let after = After::StaticMember(Box::new(replaced));
                 turn.effects.push(Effect::Write { records: vec![record], after });
             }
-            GroupPhase::Stable => self.rebalance_or_complete(turn, "a static member changed the selected protocol"),
+            GroupPhase::Stable => {
+                self.rebalance_or_complete(turn, "a static member changed the selected protocol")
+            }
             GroupPhase::CompletingRebalance => self.prepare_rebalance(turn, "a static member joins again"),
             GroupPhase::PreparingRebalance => self.maybe_complete_join(turn),
-            GroupPhase::Empty | GroupPhase::Dead => unreachable!("a group with a static member is neither empty nor dead"),
+            GroupPhase::Empty | GroupPhase::Dead => {
+                unreachable!("a group with a static member is neither empty nor dead")
+            }
         }
     }
 
     /// The record of a static member's replacement was taken or refused by the log.
-    pub(crate) fn static_member_written(&mut self, replaced: StaticMemberReplaced, taken: bool, turn: &mut Turn<'_>) {
+    pub(crate) fn static_member_written(
+        &mut self,
+        replaced: StaticMemberReplaced,
+        taken: bool,
+        turn: &mut Turn<'_>,
+    ) {
         let StaticMemberReplaced { instance_id, new_member_id: new_id, old_member_id: old_id, .. } = replaced;
         if !taken {
             self.reply_join(&new_id, refused(GroupError::CoordinatorNotAvailable, ""), turn);

@@ -26,7 +26,8 @@ pub(crate) use member::{Member, Subscription};
 pub(crate) use timers::{Timer, Timers};
 
 use crate::{
-    GroupConfig, GroupDescription, GroupError, GroupPhase, JoinRefused, Joined, JoinedMember, ListedGroup, Protocol,
+    GroupConfig, GroupDescription, GroupError, GroupPhase, JoinRefused, Joined, JoinedMember, ListedGroup,
+    Protocol,
     event::{Effect, LogRecord, Now, ReplyId, Response},
     schema::{GroupMetadataValue, Key, MemberMetadata},
 };
@@ -135,7 +136,8 @@ impl GroupState {
         let protocol =
             Protocol { name: self.protocol_name.clone().unwrap_or_default(), metadata: member.subscription };
         let session_timeout_ms = member.session_timeout_ms;
-        let subscription = Subscription { protocols: vec![protocol], rebalance_timeout_ms, session_timeout_ms };
+        let subscription =
+            Subscription { protocols: vec![protocol], rebalance_timeout_ms, session_timeout_ms };
         let member = Member {
             member_id: member.member_id,
             instance_id: member.instance_id,

@@ -186,7 +186,8 @@ impl GroupState {
 
     /// The leader must be one who joined. `false` if none did.
     fn elect_leader(&mut self) -> bool {
-        let joined = |member_id: &String| self.members.get(member_id).is_some_and(|m| m.awaiting_join.is_some());
+        let joined =
+            |member_id: &String| self.members.get(member_id).is_some_and(|m| m.awaiting_join.is_some());
         if self.leader.as_ref().is_some_and(joined) {
             return true;
         }
@@ -221,7 +222,8 @@ impl GroupState {
 
     /// The most patient member's.
     pub(super) fn rebalance_timeout_ms(&self) -> i64 {
-        let timeouts = self.members.values().map(|member| i64::from(member.subscription.rebalance_timeout_ms));
+        let timeouts =
+            self.members.values().map(|member| i64::from(member.subscription.rebalance_timeout_ms));
         timeouts.max().unwrap_or(0).max(0)
     }
 

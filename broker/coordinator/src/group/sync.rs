@@ -38,7 +38,9 @@ impl GroupState {
                 let synced = self.synced(self.members[member_id].assignment.clone());
                 turn.reply(reply, Response::Sync(Ok(synced)));
             }
-            GroupPhase::Empty | GroupPhase::Dead => unreachable!("a validated member is in no empty or dead group"),
+            GroupPhase::Empty | GroupPhase::Dead => {
+                unreachable!("a validated member is in no empty or dead group")
+            }
         }
     }
 
@@ -75,7 +77,11 @@ impl GroupState {
     }
 
     /// Heartbeat: says whether the member is still in the current generation, and keeps its session.
-    pub(crate) fn heartbeat(&mut self, request: &HeartbeatRequest, turn: &Turn<'_>) -> Result<(), GroupError> {
+    pub(crate) fn heartbeat(
+        &mut self,
+        request: &HeartbeatRequest,
+        turn: &Turn<'_>,
+    ) -> Result<(), GroupError> {
         self.validate_member(&request.member_id, request.instance_id.as_deref())?;
         if request.generation_id != self.generation_id {
             return Err(GroupError::IllegalGeneration);
@@ -98,7 +104,9 @@ impl GroupState {
             (Some(given), Some(ours)) => given == ours,
             _ => true,
         };
-        if fits(&request.protocol_type, &self.protocol_type) && fits(&request.protocol_name, &self.protocol_name) {
+        if fits(&request.protocol_type, &self.protocol_type)
+            && fits(&request.protocol_name, &self.protocol_name)
+        {
             Ok(())
         } else {
             Err(GroupError::InconsistentGroupProtocol)

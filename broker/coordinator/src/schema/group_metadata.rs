@@ -67,7 +67,8 @@ impl GroupMetadataValue {
         let leader = nullable(&mut reader, flexible)?;
         let current_state_timestamp_ms = if version >= 2 { reader.int64()? } else { -1 };
         let count = if flexible { reader.compact_count()? } else { reader.count()? };
-        let members = (0..count).map(|_| MemberMetadata::decode(&mut reader, version)).collect::<Result<_, _>>()?;
+        let members =
+            (0..count).map(|_| MemberMetadata::decode(&mut reader, version)).collect::<Result<_, _>>()?;
         if flexible {
             reader.skip_tagged_fields()?;
         }
@@ -79,7 +80,9 @@ impl MemberMetadata {
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, SchemaError> {
         let flexible = version >= 4;
         let text = |reader: &mut Reader<'_>| if flexible { reader.compact_string() } else { reader.string() };
-        let blob = |reader: &mut Reader<'_>| if flexible { reader.compact_byte_array() } else { reader.byte_array() };
+        let blob = |reader: &mut Reader<'_>| {
+            if flexible { reader.compact_byte_array() } else { reader.byte_array() }
+        };
         let member_id = text(reader)?;
         let instance_id = if version >= 3 { nullable(reader, flexible)? } else { None };
         let client_id = text(reader)?;

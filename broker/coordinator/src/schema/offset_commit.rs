@@ -41,7 +41,8 @@ impl OffsetCommitValue {
         let leader_epoch = if version >= 3 { reader.int32()? } else { -1 };
         let metadata = if version >= 4 { reader.compact_string()? } else { reader.string()? };
         let commit_timestamp_ms = reader.int64()?;
-        let expire_timestamp_ms = if version == 1 { Some(reader.int64()?).filter(|at| *at != -1) } else { None };
+        let expire_timestamp_ms =
+            if version == 1 { Some(reader.int64()?).filter(|at| *at != -1) } else { None };
         if version >= 4 {
             reader.skip_tagged_fields()?;
         }

@@ -34,7 +34,9 @@ impl Shard {
                 slice.records.push(LogRecord { key: group_key(group_id), value: Some(value.clone()) });
             }
             let offsets = group.offsets.iter();
-            slice.records.extend(offsets.map(|(partition, value)| offset_record(group_id, &partition, Some(value))));
+            slice
+                .records
+                .extend(offsets.map(|(partition, value)| offset_record(group_id, &partition, Some(value))));
             bytes += slice.records[first..].iter().map(LogRecord::size).sum::<usize>();
             slice.last_group = Some(group_id.clone());
         }

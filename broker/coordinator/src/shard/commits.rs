@@ -2,8 +2,8 @@
 
 use super::Shard;
 use crate::{
-    CommitRequest, CommitResult, DeleteOffsetsRequest, FetchOffsetsRequest, FetchedOffset, GroupError, GroupPhase,
-    TopicPartition,
+    CommitRequest, CommitResult, DeleteOffsetsRequest, FetchOffsetsRequest, FetchedOffset, GroupError,
+    GroupPhase, TopicPartition,
     event::{After, Effect, Now, ReplyId, Response},
     offsets::{fetched, offset_record},
     schema::OffsetCommitValue,
@@ -24,7 +24,8 @@ impl Shard {
         if let Err(error) = self.accept_commit(&request, now, effects) {
             return Some(Response::Commit(Err(error)));
         }
-        let expire_timestamp_ms = request.retention_ms.map(|retention_ms| now.wall_ms.saturating_add(retention_ms));
+        let expire_timestamp_ms =
+            request.retention_ms.map(|retention_ms| now.wall_ms.saturating_add(retention_ms));
         let (mut records, mut changes) = (Vec::new(), Vec::new());
         let mut results = Vec::with_capacity(request.offsets.len());
         for (partition, given) in request.offsets {
@@ -51,7 +52,10 @@ impl Shard {
         }
         let refused = Response::Commit(Err(GroupError::CoordinatorNotAvailable));
         let reply = Some((reply, accepted, refused));
-        effects.push(Effect::Write { records, after: After::Offsets { group_id: request.group_id, changes, reply } });
+        effects.push(Effect::Write {
+            records,
+            after: After::Offsets { group_id: request.group_id, changes, reply },
+        });
         None
     }
 

@@ -111,7 +111,9 @@ impl Shard {
                 Some(Response::Describe(group.map(|group| group.state.describe())))
             }
             Request::Delete(group_id) => self.delete(&group_id, reply, &mut effects),
-            Request::List => Some(Response::List(self.groups.values().map(|group| group.state.listed()).collect())),
+            Request::List => {
+                Some(Response::List(self.groups.values().map(|group| group.state.listed()).collect()))
+            }
         };
         if let Some(response) = response {
             effects.push(Effect::Reply { to: reply, response });
@@ -226,7 +228,8 @@ impl Shard {
         };
         let value = value.encode();
         let record = LogRecord { key: group_key(&group_id), value: Some(value.clone()) };
-        effects.insert(0, Effect::Write { records: vec![record], after: After::Generation { group_id, value } });
+        effects
+            .insert(0, Effect::Write { records: vec![record], after: After::Generation { group_id, value } });
     }
 
     fn leave(&mut self, request: LeaveRequest, now: Now, effects: &mut Vec<Effect>) -> Vec<MemberLeft> {
@@ -234,10 +237,15 @@ impl Shard {
             let unknown = Err(GroupError::UnknownMemberId);
             let members = request.members.into_iter();
             return members
-                .map(|it| MemberLeft { member_id: it.member_id, instance_id: it.instance_id, result: unknown })
+                .map(|it| MemberLeft {
+                    member_id: it.member_id,
+                    instance_id: it.instance_id,
+                    result: unknown,
+                })
                 .collect();
         }
-        let left = self.turn(&request.group_id, now, effects, |group, turn| group.state.leave(request.members, turn));
+        let left = self
+            .turn(&request.group_id, now, effects, |group, turn| group.state.leave(request.members, turn));
         left.unwrap_or_default()
     }
 
@@ -302,5 +310,7 @@ pub(crate) fn replayed(key: &[u8], value: Option<Bytes>) -> Result<Replayed, Sch
     Ok(Replayed { key: Key::decode(key)?, value })
 }
 
+#[cfg(test)]
+pub(crate) mod scene;
 #[cfg(test)]
 mod tests;
