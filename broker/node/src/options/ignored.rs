@@ -1,0 +1,109 @@
+/// Kafka's options that have no meaning here, each with the reason.
+///
+/// They are accepted, so that a site's `server.properties` is a starting point. A name that ends in
+/// `*` stands for every option that begins with it.
+pub(super) const IGNORED: &[(&str, &str)] = &[
+    ("log.dir", DISKS),
+    ("log.dirs", DISKS),
+    ("metadata.log.dir", "the metadata quorum keeps its files in 'metadata.dir'"),
+    ("num.io.threads", THREADS),
+    ("num.network.threads", THREADS),
+    ("num.recovery.threads.per.data.dir", "recovery reads one WAL, not one log per partition"),
+    ("num.replica.fetchers", COPIES),
+    ("num.replica.alter.log.dirs.threads", DISKS),
+    ("num.partitions.per.broker", "partitions are not bound to brokers"),
+    ("background.threads", THREADS),
+    ("queued.max.requests", "requests are limited by bytes: 'queued.max.request.bytes'"),
+    ("socket.send.buffer.bytes", "the kernel sizes socket buffers"),
+    ("socket.receive.buffer.bytes", "the kernel sizes socket buffers"),
+    ("socket.listen.backlog.size", "the listen backlog is fixed"),
+    ("socket.connection.setup.timeout.ms", ONE_NODE),
+    ("socket.connection.setup.timeout.max.ms", ONE_NODE),
+    ("log.flush.interval.messages", FLUSH),
+    ("log.flush.interval.ms", FLUSH),
+    ("log.flush.scheduler.interval.ms", FLUSH),
+    ("log.flush.offset.checkpoint.interval.ms", FLUSH),
+    ("log.flush.start.offset.checkpoint.interval.ms", FLUSH),
+    ("log.segment.delete.delay.ms", OBJECTS),
+    ("log.roll.hours", OBJECTS),
+    ("log.roll.ms", OBJECTS),
+    ("log.roll.jitter.hours", OBJECTS),
+    ("log.roll.jitter.ms", OBJECTS),
+    ("log.index.size.max.bytes", "objects carry their own index"),
+    ("log.index.interval.bytes", "objects carry their own index"),
+    ("log.preallocate", "the WAL is always preallocated"),
+    ("log.cleaner.*", "compaction of object data has no threads to size"),
+    ("log.initial.task.delay.ms", OBJECTS),
+    ("log.dir.failure.timeout.ms", DISKS),
+    ("remote.log.*", "all data is in the object store already"),
+    ("replica.*", COPIES),
+    ("follower.*", COPIES),
+    ("leader.imbalance.*", COPIES),
+    ("auto.leader.rebalance.enable", COPIES),
+    ("unclean.leader.election.enable", COPIES),
+    ("eligible.leader.replicas.enable", COPIES),
+    ("controlled.shutdown.*", "a graceful stop always offloads and hands over"),
+    ("broker.heartbeat.interval.ms", ONE_NODE),
+    ("broker.session.timeout.ms", ONE_NODE),
+    ("initial.broker.registration.timeout.ms", ONE_NODE),
+    ("controller.quorum.election.*", ONE_NODE),
+    ("controller.quorum.fetch.*", ONE_NODE),
+    ("controller.quorum.append.linger.ms", ONE_NODE),
+    ("controller.quorum.request.timeout.ms", ONE_NODE),
+    ("controller.quorum.retry.backoff.ms", ONE_NODE),
+    ("controller.listener.names", "the quorum does not speak Kafka's controller protocol"),
+    ("controller.socket.timeout.ms", ONE_NODE),
+    ("inter.broker.listener.name", "brokers do not speak the Kafka protocol to each other"),
+    ("inter.broker.protocol.version", "brokers do not speak the Kafka protocol to each other"),
+    ("security.inter.broker.protocol", "brokers do not speak the Kafka protocol to each other"),
+    ("log.message.format.version", "records are always of format 2"),
+    ("log.message.downconversion.enable", "records are always of format 2"),
+    ("metadata.log.*", "the metadata quorum bounds its own log"),
+    ("metadata.max.*", "the metadata quorum bounds its own log"),
+    ("broker.id", "use 'node.id'"),
+    ("broker.id.generation.enable", "'node.id' is always given"),
+    ("zookeeper.*", "there is no ZooKeeper"),
+    ("metric.reporters", JAVA),
+    ("metrics.*", "metrics are served at /metrics of 'http.listen'"),
+    ("kafka.metrics.*", "metrics are served at /metrics of 'http.listen'"),
+    ("auto.include.jmx.reporter", JAVA),
+    ("create.topic.policy.class.name", JAVA),
+    ("alter.config.policy.class.name", JAVA),
+    ("principal.builder.class", JAVA),
+    ("fetch.purgatory.purge.interval.requests", "waiting requests hold no purgatory"),
+    ("producer.purgatory.purge.interval.requests", "waiting requests hold no purgatory"),
+    ("delete.records.purgatory.purge.interval.requests", "waiting requests hold no purgatory"),
+    ("transaction.state.log.*", "transactions are not built yet"),
+    ("transaction.max.timeout.ms", "transactions are not built yet"),
+    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "transactions are not built yet"),
+    ("transaction.remove.expired.transaction.cleanup.interval.ms", "transactions are not built yet"),
+    ("transactional.id.expiration.ms", "transactions are not built yet"),
+    ("group.share.*", "share groups are not built yet"),
+    ("share.coordinator.*", "share groups are not built yet"),
+    ("group.streams.*", "streams groups are not built yet"),
+    ("group.consumer.*", "the new consumer protocol is not built yet"),
+    ("group.coordinator.*", "coordinators batch and run without settings"),
+    ("offsets.commit.timeout.ms", "an offset commit waits for the WAL only"),
+    ("offsets.load.buffer.size", "offsets are loaded in fixed pieces"),
+    ("offsets.topic.compression.codec", "offset records are stored uncompressed"),
+    ("offsets.topic.segment.bytes", OBJECTS),
+];
+
+const DISKS: &str = "a broker keeps no log on disk; data goes to 'wal.dir' and then to 'store.url'";
+const THREADS: &str = "the runtime sizes itself to the machine's cores";
+const COPIES: &str = "partitions have no replicas on brokers; copies are the storage's business";
+const FLUSH: &str = "every acknowledged record is already synced to the WAL";
+const OBJECTS: &str = "data lives in objects, not in log segments; see 'store.offload.bytes'";
+const ONE_NODE: &str = "this release runs one node";
+const JAVA: &str = "Java classes cannot be loaded";
+
+/// Why `name` does nothing, if it is one of Kafka's options that do nothing.
+pub(super) fn reason(name: &str) -> Option<&'static str> {
+    IGNORED
+        .iter()
+        .find(|(pattern, _)| match pattern.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == *pattern,
+        })
+        .map(|(_, reason)| *reason)
+}

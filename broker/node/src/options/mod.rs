@@ -1,0 +1,24 @@
+//! Options: what the operator may say, defined once.
+//!
+//! ```text
+//! properties file ─┐
+//! AQUIFER_CONFIG_* ─┼─> Given (name, text, where) ──> Settings (typed, checked) ──> the node
+//! --set name=value ─┘         │ Table: name, type, default, bounds, doc
+//!                             └──> `aquifer options`, docs/configuration.md, DescribeConfigs
+//! ```
+//!
+//! Names are Kafka's wherever Kafka has the option, so that a site's `server.properties` is a
+//! starting point.
+
+mod given;
+mod ignored;
+mod reference;
+mod settings;
+mod table;
+mod value;
+
+pub(crate) use given::{Given, OptionError, Origin};
+pub(crate) use reference::Format;
+pub(crate) use settings::{Listener, Settings, store_options};
+pub(crate) use table::{OPTIONS, OptionSpec, Source};
+pub(crate) use value::Kind;

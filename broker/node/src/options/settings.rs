@@ -1,0 +1,406 @@
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aquifer_objects::{HdfsOptions, S3Options, Secret, StoreOptions};
+
+use super::given::{Given, OptionError};
+use super::table;
+use super::value::Value;
+
+/// A Kafka listener: where it listens and what clients are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listener {
+    /// Its name, `PLAINTEXT` unless the operator chose another.
+    pub(crate) name: String,
+    /// Host or address to bind; empty for all interfaces.
+    pub(crate) host: String,
+    /// Port to bind; 0 takes a free one.
+    pub(crate) port: u16,
+    /// Host and port that clients are told; `None`: those that are bound.
+    pub(crate) advertised: Option<(String, u16)>,
+}
+
+/// Options of topics that have no setting of their own.
+#[derive(Clone, Debug)]
+pub(crate) struct TopicDefaults {
+    pub(crate) partitions: u32,
+    pub(crate) replication_factor: i16,
+    pub(crate) auto_create: bool,
+    pub(crate) delete_enabled: bool,
+    pub(crate) retention_check_interval: Duration,
+    /// Topic option name and value, for those the operator set on the broker.
+    pub(crate) overrides: Vec<(&'static str, String)>,
+}
+
+/// Limits of the Kafka listeners.
+#[derive(Clone, Debug)]
+pub(crate) struct NetworkSettings {
+    pub(crate) request_max_bytes: usize,
+    pub(crate) queued_max_request_bytes: usize,
+    pub(crate) max_connections: usize,
+    pub(crate) max_connections_per_ip: usize,
+    pub(crate) max_idle: Duration,
+    pub(crate) fetch_session_slots: usize,
+    pub(crate) fetch_max_bytes: usize,
+}
+
+/// Limits of groups and producers.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupSettings {
+    pub(crate) offsets_partitions: u32,
+    pub(crate) offsets_replication_factor: i16,
+    pub(crate) offsets_retention: Duration,
+    pub(crate) offsets_retention_check_interval: Duration,
+    pub(crate) offset_metadata_max_bytes: usize,
+    pub(crate) initial_rebalance_delay: Duration,
+    pub(crate) min_session_timeout: Duration,
+    pub(crate) max_session_timeout: Duration,
+    pub(crate) max_size: usize,
+    pub(crate) producer_id_expiration: Duration,
+}
+
+/// Where and how records are stored.
+#[derive(Clone, Debug)]
+pub(crate) struct StorageSettings {
+    pub(crate) store_url: String,
+    pub(crate) store: StoreOptions,
+    pub(crate) offload_bytes: u64,
+    pub(crate) offload_interval: Duration,
+    pub(crate) delete_delay: Duration,
+    pub(crate) wal_dir: PathBuf,
+    pub(crate) wal_size: u64,
+    pub(crate) wal_threads_engine: bool,
+    pub(crate) wal_retain_after_offload: Duration,
+    pub(crate) wal_unoffloaded_max_bytes: u64,
+    pub(crate) log_cache_bytes: usize,
+    pub(crate) block_cache_bytes: usize,
+}
+
+/// Options that were checked, in the types the node works with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) node_id: u32,
+    pub(crate) cluster_id: Option<String>,
+    pub(crate) rack: Option<String>,
+    pub(crate) metadata_dir: PathBuf,
+    pub(crate) http_listen: Option<String>,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) network: NetworkSettings,
+    pub(crate) topics: TopicDefaults,
+    pub(crate) groups: GroupSettings,
+    pub(crate) storage: StorageSettings,
+}
+
+impl Settings {
+    /// Checks what was given.
+    ///
+    /// # Errors
+    /// The first option that is missing or wrong.
+    pub(crate) fn from_given(given: &Given) -> Result<Self, OptionError> {
+        let node_id = required_number(given, "node.id", "give this node a number, such as node.id=1")?;
+        check_roles(given, node_id)?;
+        Ok(Self {
+            node_id,
+            cluster_id: text(given, "cluster.id")?,
+            rack: text(given, "broker.rack")?,
+            metadata_dir: required_path(given, "metadata.dir", "name a directory for the quorum's log")?,
+            http_listen: text(given, "http.listen")?,
+            listeners: listeners(given)?,
+            network: network(given)?,
+            topics: topics(given)?,
+            groups: groups(given)?,
+            storage: storage(given)?,
+        })
+    }
+}
+
+fn network(given: &Given) -> Result<NetworkSettings, OptionError> {
+    let settings = NetworkSettings {
+        request_max_bytes: number(given, "socket.request.max.bytes")?,
+        queued_max_request_bytes: number(given, "queued.max.request.bytes")?,
+        max_connections: number(given, "max.connections")?,
+        max_connections_per_ip: number(given, "max.connections.per.ip")?,
+        max_idle: millis(given, "connections.max.idle.ms")?,
+        fetch_session_slots: number(given, "max.incremental.fetch.session.cache.slots")?,
+        fetch_max_bytes: number(given, "fetch.max.bytes")?,
+    };
+    if settings.queued_max_request_bytes < settings.request_max_bytes {
+        return Err(invalid(
+            given,
+            "queued.max.request.bytes",
+            format!("at least 'socket.request.max.bytes', {}", settings.request_max_bytes),
+        ));
+    }
+    Ok(settings)
+}
+
+fn topics(given: &Given) -> Result<TopicDefaults, OptionError> {
+    const SAME_OR_RENAMED: [(&str, &str); 9] = [
+        ("min.insync.replicas", "min.insync.replicas"),
+        ("compression.type", "compression.type"),
+        ("message.max.bytes", "max.message.bytes"),
+        ("log.cleanup.policy", "cleanup.policy"),
+        ("log.retention.bytes", "retention.bytes"),
+        ("log.segment.bytes", "segment.bytes"),
+        ("log.message.timestamp.type", "message.timestamp.type"),
+        ("log.message.timestamp.before.max.ms", "message.timestamp.before.max.ms"),
+        ("log.message.timestamp.after.max.ms", "message.timestamp.after.max.ms"),
+    ];
+    let mut overrides = Vec::new();
+    for (option, topic_option) in SAME_OR_RENAMED {
+        if given.get(option).is_some() {
+            let value = match value(given, option)? {
+                Some(Value::Int(number)) => number.to_string(),
+                Some(Value::Text(text)) => text,
+                Some(Value::List(items)) => items.join(","),
+                Some(Value::Bool(flag)) => flag.to_string(),
+                None => continue,
+            };
+            overrides.push((topic_option, value));
+        }
+    }
+    overrides.extend(retention_ms(given)?.map(|ms| ("retention.ms", ms.to_string())));
+    Ok(TopicDefaults {
+        partitions: number(given, "num.partitions")?,
+        replication_factor: number(given, "default.replication.factor")?,
+        auto_create: flag(given, "auto.create.topics.enable")?,
+        delete_enabled: flag(given, "delete.topic.enable")?,
+        retention_check_interval: millis(given, "log.retention.check.interval.ms")?,
+        overrides,
+    })
+}
+
+/// Kafka's three retention options: milliseconds go before minutes, minutes before hours.
+fn retention_ms(given: &Given) -> Result<Option<i64>, OptionError> {
+    for (name, factor) in
+        [("log.retention.ms", 1), ("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)]
+    {
+        if given.get(name).is_some() {
+            let time: i64 = number(given, name)?;
+            return Ok(Some(if time < 0 { -1 } else { time.saturating_mul(factor) }));
+        }
+    }
+    Ok(None)
+}
+
+fn groups(given: &Given) -> Result<GroupSettings, OptionError> {
+    let minutes: u64 = number(given, "offsets.retention.minutes")?;
+    let settings = GroupSettings {
+        offsets_partitions: number(given, "offsets.topic.num.partitions")?,
+        offsets_replication_factor: number(given, "offsets.topic.replication.factor")?,
+        offsets_retention: Duration::from_secs(minutes * 60),
+        offsets_retention_check_interval: millis(given, "offsets.retention.check.interval.ms")?,
+        offset_metadata_max_bytes: number(given, "offset.metadata.max.bytes")?,
+        initial_rebalance_delay: millis(given, "group.initial.rebalance.delay.ms")?,
+        min_session_timeout: millis(given, "group.min.session.timeout.ms")?,
+        max_session_timeout: millis(given, "group.max.session.timeout.ms")?,
+        max_size: number(given, "group.max.size")?,
+        producer_id_expiration: millis(given, "producer.id.expiration.ms")?,
+    };
+    if settings.min_session_timeout > settings.max_session_timeout {
+        let expected = "at most 'group.max.session.timeout.ms'".to_owned();
+        return Err(invalid(given, "group.min.session.timeout.ms", expected));
+    }
+    Ok(settings)
+}
+
+fn storage(given: &Given) -> Result<StorageSettings, OptionError> {
+    let store_url = text(given, "store.url")?.ok_or(OptionError::Missing {
+        name: "store.url",
+        remedy: "say where primary storage is, such as s3://bucket/prefix, hdfs://nameservice/path or file:///path",
+    })?;
+    Ok(StorageSettings {
+        store_url,
+        store: store_options(given)?,
+        offload_bytes: number(given, "store.offload.bytes")?,
+        offload_interval: millis(given, "store.offload.interval.ms")?,
+        delete_delay: millis(given, "store.delete.delay.ms")?,
+        wal_dir: required_path(given, "wal.dir", "name a directory on a local disk for the write-ahead log")?,
+        wal_size: number(given, "wal.size")?,
+        wal_threads_engine: text(given, "wal.io.engine")?.as_deref() == Some("threads"),
+        wal_retain_after_offload: millis(given, "wal.retain.after.offload.ms")?,
+        wal_unoffloaded_max_bytes: number(given, "wal.unoffloaded.max.bytes")?,
+        log_cache_bytes: number(given, "cache.log.bytes")?,
+        block_cache_bytes: number(given, "cache.block.bytes")?,
+    })
+}
+
+/// How the store is reached; all that `aquifer store probe` needs.
+pub(crate) fn store_options(given: &Given) -> Result<StoreOptions, OptionError> {
+    let defaults = StoreOptions::default();
+    Ok(StoreOptions {
+        time_limit: millis(given, "store.time.limit.ms")?,
+        upload_bytes_in_flight: number(given, "store.upload.bytes.in.flight")?,
+        download_bytes_in_flight: number(given, "store.download.bytes.in.flight")?,
+        s3: S3Options {
+            endpoint: text(given, "store.s3.endpoint")?,
+            region: text(given, "store.s3.region")?.unwrap_or(defaults.s3.region),
+            access_key: text(given, "store.s3.access.key")?,
+            secret_key: text(given, "store.s3.secret.key")?.map(Secret::new),
+            path_style: flag(given, "store.s3.path.style")?,
+            ca_file: text(given, "store.s3.ca.file")?.map(PathBuf::from),
+            unsigned_payload: flag(given, "store.s3.unsigned.payload")?,
+        },
+        hdfs: HdfsOptions {
+            config_dir: text(given, "store.hdfs.config.dir")?.map(PathBuf::from),
+            namenodes: list(given, "store.hdfs.namenodes")?,
+            replication: optional_number(given, "store.hdfs.replication")?,
+            block_size: optional_number(given, "store.hdfs.block.size")?,
+            user: text(given, "store.hdfs.user")?,
+            principal: text(given, "store.hdfs.principal")?,
+            keytab: text(given, "store.hdfs.keytab")?.map(PathBuf::from),
+            ticket_cache: text(given, "store.hdfs.ticket.cache")?,
+            ..defaults.hdfs
+        },
+        ..defaults
+    })
+}
+
+/// One node, both roles, one voter: what this release runs. Anything else is refused, not ignored.
+fn check_roles(given: &Given, node_id: u32) -> Result<(), OptionError> {
+    let mut roles = list(given, "process.roles")?;
+    roles.sort();
+    if roles != ["broker", "controller"] {
+        let expected = "'broker,controller': this release runs one node with both roles".to_owned();
+        return Err(invalid(given, "process.roles", expected));
+    }
+    for name in ["controller.quorum.bootstrap.servers", "controller.quorum.voters"] {
+        let voters = list(given, name)?;
+        if voters.len() > 1 {
+            return Err(invalid(given, name, "one controller: this release runs a single node".to_owned()));
+        }
+        let stranger = voters
+            .first()
+            .and_then(|voter| voter.split_once('@'))
+            .is_some_and(|(id, _)| id.parse() != Ok(node_id));
+        if stranger {
+            return Err(invalid(given, name, format!("a voter whose id is 'node.id', {node_id}")));
+        }
+    }
+    Ok(())
+}
+
+fn listeners(given: &Given) -> Result<Vec<Listener>, OptionError> {
+    let protocols = list(given, "listener.security.protocol.map")?;
+    let is_plaintext = |name: &str| {
+        protocols
+            .iter()
+            .filter_map(|entry| entry.split_once(':'))
+            .find(|(listener, _)| *listener == name)
+            .map_or(name == "PLAINTEXT", |(_, protocol)| protocol == "PLAINTEXT")
+    };
+    let advertised = endpoints(given, "advertised.listeners")?;
+    let mut result = Vec::new();
+    for (name, host, port) in endpoints(given, "listeners")? {
+        if name == "CONTROLLER" {
+            continue; // the quorum of this release lives inside the node and opens no port
+        }
+        if !is_plaintext(&name) {
+            let expected = format!("PLAINTEXT for '{name}': TLS and SASL are not built yet");
+            return Err(invalid(given, "listener.security.protocol.map", expected));
+        }
+        let told = advertised
+            .iter()
+            .find(|(of, _, _)| *of == name)
+            .map(|(_, host, port)| (host.clone(), *port));
+        let wildcard = host.is_empty() || host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
+        if wildcard && told.is_none() {
+            return Err(OptionError::Missing {
+                name: "advertised.listeners",
+                remedy: "a listener on all interfaces must say which address clients should use, such as advertised.listeners=PLAINTEXT://192.0.2.10:9092",
+            });
+        }
+        if told.as_ref().is_some_and(|(host, _)| host.is_empty()) {
+            return Err(invalid(given, "advertised.listeners", "a host in each address".to_owned()));
+        }
+        result.push(Listener { name, host, port, advertised: told });
+    }
+    if result.is_empty() {
+        return Err(invalid(given, "listeners", "at least one listener for clients".to_owned()));
+    }
+    Ok(result)
+}
+
+fn endpoints(given: &Given, name: &'static str) -> Result<Vec<(String, String, u16)>, OptionError> {
+    let parse = |entry: &String| {
+        let (listener, address) = entry.split_once("://")?;
+        let (host, port) = address.rsplit_once(':')?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        Some((listener.to_owned(), host.to_owned(), port.parse().ok()?))
+    };
+    list(given, name)?
+        .iter()
+        .map(|entry| parse(entry).ok_or_else(|| invalid(given, name, "NAME://host:port".to_owned())))
+        .collect()
+}
+
+fn value(given: &Given, name: &'static str) -> Result<Option<Value>, OptionError> {
+    let spec = table::find(name).expect("settings read only options of the table");
+    match given.get(name).map(|(text, _)| text).or(spec.default) {
+        None => Ok(None),
+        Some(text) => {
+            spec.kind.parse(text).map(Some).map_err(|expected| invalid(given, name, expected))
+        }
+    }
+}
+
+fn invalid(given: &Given, name: &'static str, expected: String) -> OptionError {
+    let spec = table::find(name).expect("settings read only options of the table");
+    let (value, origin) = match given.get(name) {
+        Some((value, origin)) => (value, origin.to_string()),
+        None => (spec.default.unwrap_or(""), "default".to_owned()),
+    };
+    let value = if spec.kind == super::Kind::Secret { "(hidden)" } else { value };
+    OptionError::Invalid { name, value: value.to_owned(), origin, expected }
+}
+
+fn text(given: &Given, name: &'static str) -> Result<Option<String>, OptionError> {
+    Ok(match value(given, name)? {
+        Some(Value::Text(text)) if !text.is_empty() => Some(text),
+        _ => None,
+    })
+}
+
+fn list(given: &Given, name: &'static str) -> Result<Vec<String>, OptionError> {
+    Ok(match value(given, name)? {
+        Some(Value::List(items)) => items,
+        _ => Vec::new(),
+    })
+}
+
+fn flag(given: &Given, name: &'static str) -> Result<bool, OptionError> {
+    Ok(value(given, name)? == Some(Value::Bool(true)))
+}
+
+fn number<N: TryFrom<i64>>(given: &Given, name: &'static str) -> Result<N, OptionError> {
+    match value(given, name)? {
+        Some(Value::Int(number)) => {
+            N::try_from(number).map_err(|_| invalid(given, name, "a smaller number".to_owned()))
+        }
+        _ => unreachable!("{name} is a number with a default"),
+    }
+}
+
+fn optional_number<N: TryFrom<i64>>(given: &Given, name: &'static str) -> Result<Option<N>, OptionError> {
+    given.get(name).map(|_| number(given, name)).transpose()
+}
+
+fn millis(given: &Given, name: &'static str) -> Result<Duration, OptionError> {
+    number(given, name).map(Duration::from_millis)
+}
+
+fn required_number(given: &Given, name: &'static str, remedy: &'static str) -> Result<u32, OptionError> {
+    if given.get(name).is_none() {
+        return Err(OptionError::Missing { name, remedy });
+    }
+    number(given, name)
+}
+
+fn required_path(given: &Given, name: &'static str, remedy: &'static str) -> Result<PathBuf, OptionError> {
+    text(given, name)?.map(PathBuf::from).ok_or(OptionError::Missing { name, remedy })
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

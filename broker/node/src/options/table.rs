@@ -1,0 +1,178 @@
+use super::value::Kind;
+
+/// Whose option it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Kafka has it under the same name, with the same meaning.
+    Kafka,
+    /// Aquifer's own.
+    Aquifer,
+}
+
+/// One option. The sample file, the reference page, validation and `DescribeConfigs` all come from here.
+#[derive(Debug)]
+pub(crate) struct OptionSpec {
+    /// Its name in the properties file.
+    pub(crate) name: &'static str,
+    /// Its type and bounds.
+    pub(crate) kind: Kind,
+    /// Its default as text; `None` if it has none.
+    pub(crate) default: Option<&'static str>,
+    /// Whose it is.
+    pub(crate) source: Source,
+    /// Its section of the reference.
+    pub(crate) section: &'static str,
+    /// What it does, with units.
+    pub(crate) doc: &'static str,
+}
+
+const fn kafka(
+    section: &'static str,
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    doc: &'static str,
+) -> OptionSpec {
+    OptionSpec { name, kind, default, source: Source::Kafka, section, doc }
+}
+
+const fn ours(
+    section: &'static str,
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    doc: &'static str,
+) -> OptionSpec {
+    OptionSpec { name, kind, default, source: Source::Aquifer, section, doc }
+}
+
+/// The definition of the option `name`.
+pub(crate) fn find(name: &str) -> Option<&'static OptionSpec> {
+    OPTIONS.iter().find(|spec| spec.name == name)
+}
+
+const NODE: &str = "Node";
+const NETWORK: &str = "Network";
+const TOPICS: &str = "Topics";
+const GROUPS: &str = "Groups and producers";
+const STORE: &str = "Object store";
+/// How the store is reached.
+const STORE_ACCESS: &str = "Access to the object store";
+const WAL: &str = "Write-ahead log";
+const MEMORY: &str = "Memory";
+
+const ANY_INT: Kind = Kind::Int { min: i64::MIN, max: i64::MAX };
+const I32: i64 = i32::MAX as i64;
+const NATURAL: Kind = Kind::Int { min: 0, max: I32 };
+const POSITIVE: Kind = Kind::Int { min: 1, max: I32 };
+const MILLIS: Kind = Kind::Int { min: 1, max: i64::MAX };
+
+/// All options, in the order of the reference page.
+pub(crate) const OPTIONS: &[OptionSpec] = &[
+    kafka(NODE, "node.id", NATURAL, None, "The id of this node, unique in the cluster. It must not change once the node has run."),
+    kafka(NODE, "process.roles", Kind::List, Some("broker,controller"), "What the node is. This release runs one node that is both: `broker,controller`."),
+    ours(NODE, "cluster.id", Kind::Text, None, "The id of the cluster, a UUID in Kafka's base64 form. Without it the first start makes one. A node refuses directories and stores of another cluster."),
+    kafka(NODE, "broker.rack", Kind::Text, None, "The rack, room or host group this broker stands in, as clients see it."),
+    kafka(NODE, "controller.quorum.bootstrap.servers", Kind::List, None, "The controllers' addresses. This release runs one controller, inside the node, so at most one address is accepted."),
+    kafka(NODE, "controller.quorum.voters", Kind::List, None, "The older form of the controllers' addresses, `id@host:port`. At most one is accepted, and its id must be `node.id`."),
+    ours(NODE, "metadata.dir", Kind::Text, None, "Directory of the metadata quorum's log and snapshots. Give it a disk that keeps what was flushed."),
+    ours(NODE, "http.listen", Kind::Text, Some("127.0.0.1:9644"), "Address of the HTTP port with `/livez`, `/readyz` and `/metrics`. Empty: none."),
+
+    kafka(NETWORK, "listeners", Kind::List, Some("PLAINTEXT://127.0.0.1:9092"), "Addresses to listen on, `NAME://host:port`. An empty host means all interfaces. Port 0 takes a free one."),
+    kafka(NETWORK, "advertised.listeners", Kind::List, None, "Addresses that clients are told, by listener name. Default: those of `listeners`. Prefer an address to `localhost`, which some clients try over IPv6 first."),
+    kafka(NETWORK, "listener.security.protocol.map", Kind::List, Some("PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"), "The security protocol of each listener name. This release speaks PLAINTEXT only."),
+    kafka(NETWORK, "socket.request.max.bytes", Kind::Bytes { min: 1024, max: I32 }, Some("104857600"), "The largest request accepted, in bytes; a larger one closes the connection."),
+    kafka(NETWORK, "queued.max.request.bytes", Kind::Bytes { min: 1 << 20, max: i64::MAX }, Some("134217728"), "Memory for requests that are being read or answered, over all connections, in bytes. When it is used up, reading pauses. At least `socket.request.max.bytes`."),
+    kafka(NETWORK, "max.connections", POSITIVE, Some("10000"), "Connections accepted at once; further ones are closed at once."),
+    kafka(NETWORK, "max.connections.per.ip", POSITIVE, Some("2147483647"), "Connections accepted at once from one address."),
+    kafka(NETWORK, "connections.max.idle.ms", MILLIS, Some("600000"), "A connection without a request for this long is closed."),
+    kafka(NETWORK, "max.incremental.fetch.session.cache.slots", NATURAL, Some("1000"), "Fetch sessions (KIP-227) kept at once."),
+    kafka(NETWORK, "fetch.max.bytes", Kind::Bytes { min: 1024, max: I32 }, Some("57671680"), "The most a Fetch response carries, in bytes, whatever the client asks for; the first batch is always sent whole (KIP-74)."),
+
+    kafka(TOPICS, "num.partitions", POSITIVE, Some("1"), "Partitions of a topic that is created without a number."),
+    kafka(TOPICS, "default.replication.factor", Kind::Int { min: 1, max: 32767 }, Some("1"), "Nominal replication factor of a topic that is created without one. It is shown as asked; copies are the storage's business."),
+    kafka(TOPICS, "auto.create.topics.enable", Kind::Bool, Some("true"), "Whether a Metadata request may create a topic, if the client also allows it."),
+    kafka(TOPICS, "delete.topic.enable", Kind::Bool, Some("true"), "Whether topics may be deleted."),
+    kafka(TOPICS, "min.insync.replicas", POSITIVE, Some("1"), "Default of the topic option of the same name."),
+    kafka(TOPICS, "message.max.bytes", Kind::Bytes { min: 0, max: I32 }, Some("1048588"), "Default of `max.message.bytes`: the largest record batch, in bytes, as stored."),
+    kafka(TOPICS, "compression.type", Kind::Choice(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]), Some("producer"), "Default of the topic option of the same name."),
+    kafka(TOPICS, "log.cleanup.policy", Kind::List, Some("delete"), "Default of `cleanup.policy`."),
+    kafka(TOPICS, "log.retention.ms", Kind::Int { min: -1, max: i64::MAX }, None, "Default of `retention.ms`: how long records are kept, -1 for ever. Before `log.retention.minutes`, which is before `log.retention.hours`."),
+    kafka(TOPICS, "log.retention.minutes", Kind::Int { min: -1, max: I32 }, None, "As `log.retention.ms`, in minutes."),
+    kafka(TOPICS, "log.retention.hours", Kind::Int { min: -1, max: I32 }, Some("168"), "As `log.retention.ms`, in hours."),
+    kafka(TOPICS, "log.retention.bytes", Kind::Bytes { min: -1, max: i64::MAX }, Some("-1"), "Default of `retention.bytes`: how much a partition keeps, -1 for no limit."),
+    kafka(TOPICS, "log.retention.check.interval.ms", MILLIS, Some("300000"), "How often retention is applied."),
+    kafka(TOPICS, "log.segment.bytes", Kind::Bytes { min: 1 << 20, max: I32 }, Some("1073741824"), "Default of `segment.bytes`, kept for tools; nothing here is cut into log segments."),
+    kafka(TOPICS, "log.message.timestamp.type", Kind::Choice(&["CreateTime", "LogAppendTime"]), Some("CreateTime"), "Default of `message.timestamp.type`."),
+    kafka(TOPICS, "log.message.timestamp.before.max.ms", Kind::Int { min: 0, max: i64::MAX }, Some("9223372036854775807"), "Default of `message.timestamp.before.max.ms`."),
+    kafka(TOPICS, "log.message.timestamp.after.max.ms", Kind::Int { min: 0, max: i64::MAX }, Some("3600000"), "Default of `message.timestamp.after.max.ms`."),
+
+    kafka(GROUPS, "offsets.topic.num.partitions", POSITIVE, Some("50"), "Partitions of `__consumer_offsets`. It must not change once the topic exists."),
+    kafka(GROUPS, "offsets.topic.replication.factor", Kind::Int { min: 1, max: 32767 }, Some("3"), "Nominal replication factor of `__consumer_offsets`."),
+    kafka(GROUPS, "offsets.retention.minutes", POSITIVE, Some("10080"), "Offsets of a group that has been empty for this long are removed."),
+    kafka(GROUPS, "offsets.retention.check.interval.ms", MILLIS, Some("600000"), "How often expired offsets are looked for."),
+    kafka(GROUPS, "offset.metadata.max.bytes", NATURAL, Some("4096"), "The longest metadata string of an offset commit, in bytes."),
+    kafka(GROUPS, "group.initial.rebalance.delay.ms", NATURAL, Some("3000"), "How long the first rebalance of a group waits for more members."),
+    kafka(GROUPS, "group.min.session.timeout.ms", NATURAL, Some("6000"), "The shortest session timeout a member may ask for."),
+    kafka(GROUPS, "group.max.session.timeout.ms", NATURAL, Some("1800000"), "The longest session timeout a member may ask for."),
+    kafka(GROUPS, "group.max.size", POSITIVE, Some("2147483647"), "The most members of a group."),
+    kafka(GROUPS, "producer.id.expiration.ms", POSITIVE, Some("86400000"), "An idempotent producer that has been silent for this long is forgotten."),
+
+    ours(STORE, "store.url", Kind::Text, None, "Where primary storage is: `s3://bucket/prefix`, `hdfs://nameservice/path`, `file:///path` or `memory://` (tests only: lost at exit)."),
+    ours(STORE, "store.offload.bytes", Kind::Bytes { min: 1 << 20, max: 1 << 30 }, Some("64MiB"), "Records are uploaded when this many bytes wait in the WAL."),
+    ours(STORE, "store.offload.interval.ms", Kind::Int { min: 100, max: 3_600_000 }, Some("30000"), "Records are uploaded when the oldest has waited this long."),
+    ours(STORE, "store.delete.delay.ms", Kind::Int { min: 0, max: i64::MAX }, Some("300000"), "An object that nobody needs any more is deleted after this delay, so that reads that began before can end."),
+
+    ours(STORE_ACCESS, "store.time.limit.ms", MILLIS, Some("15000"), "Time limit of one request to the store; a request that carries data gets more, by its size."),
+    ours(STORE_ACCESS, "store.upload.bytes.in.flight", Kind::Bytes { min: 1 << 20, max: 1 << 40 }, Some("128MiB"), "Bytes of uploads on their way at once; more wait."),
+    ours(STORE_ACCESS, "store.download.bytes.in.flight", Kind::Bytes { min: 1 << 20, max: 1 << 40 }, Some("128MiB"), "Bytes of reads on their way at once; more wait."),
+    ours(STORE_ACCESS, "store.s3.endpoint", Kind::Text, None, "`http://host:port` or `https://host:port` of the S3 service. Without it: Amazon's own, by region."),
+    ours(STORE_ACCESS, "store.s3.region", Kind::Text, Some("us-east-1"), "The region. Most private stores do not care."),
+    ours(STORE_ACCESS, "store.s3.access.key", Kind::Text, None, "The access key. Default: the environment variable `AWS_ACCESS_KEY_ID`."),
+    ours(STORE_ACCESS, "store.s3.secret.key", Kind::Secret, None, "The secret key. Default: the environment variable `AWS_SECRET_ACCESS_KEY`."),
+    ours(STORE_ACCESS, "store.s3.path.style", Kind::Bool, Some("true"), "`endpoint/bucket/key` (true, what private stores want) or `bucket.endpoint/key`."),
+    ours(STORE_ACCESS, "store.s3.ca.file", Kind::Text, None, "PEM file of the private CA that signed the endpoint's certificate; trusted besides the system's."),
+    ours(STORE_ACCESS, "store.s3.unsigned.payload", Kind::Bool, Some("false"), "Leave the payload's SHA-256 unsigned. It is three quarters of an upload's CPU; objects carry their own checksums."),
+    ours(STORE_ACCESS, "store.hdfs.config.dir", Kind::Text, None, "Directory with `core-site.xml` and `hdfs-site.xml`. Default: the environment variable `HADOOP_CONF_DIR`."),
+    ours(STORE_ACCESS, "store.hdfs.namenodes", Kind::List, None, "`host:port` of each NameNode of an HA name service that no configuration file describes."),
+    ours(STORE_ACCESS, "store.hdfs.replication", Kind::Int { min: 1, max: 512 }, None, "Copies of each block. Default: the cluster's."),
+    ours(STORE_ACCESS, "store.hdfs.block.size", Kind::Bytes { min: 1 << 20, max: 1 << 40 }, None, "Block size of new files. Default: one block for each object, so that each asks the NameNode once."),
+    ours(STORE_ACCESS, "store.hdfs.user", Kind::Text, None, "The user's name without Kerberos. Default: the environment variable `HADOOP_USER_NAME`, or the process's user."),
+    ours(STORE_ACCESS, "store.hdfs.principal", Kind::Text, None, "Kerberos principal, with a keytab or a ticket cache."),
+    ours(STORE_ACCESS, "store.hdfs.keytab", Kind::Text, None, "Kerberos keytab. Prefer it to a ticket cache: it logs in again by itself."),
+    ours(STORE_ACCESS, "store.hdfs.ticket.cache", Kind::Text, None, "Kerberos ticket cache; every call fails once its ticket has expired."),
+
+    ours(WAL, "wal.dir", Kind::Text, None, "Directory of the write-ahead log, on a local NVMe with a file system that knows O_DIRECT (ext4, XFS)."),
+    ours(WAL, "wal.size", Kind::Bytes { min: 64 << 20, max: i64::MAX }, Some("2GiB"), "Size of the write-ahead log. It is written full of zeros once, behind the first start."),
+    ours(WAL, "wal.io.engine", Kind::Choice(&["uring", "threads"]), Some("uring"), "How the WAL does its I/O: `uring` (io_uring with O_DIRECT), or `threads` for kernels and containers without io_uring."),
+    ours(WAL, "wal.retain.after.offload.ms", Kind::Int { min: 0, max: i64::MAX }, Some("60000"), "How long records stay in the WAL after they were uploaded: some stores can lose a PUT they just acknowledged in a power cut."),
+    ours(WAL, "wal.unoffloaded.max.bytes", Kind::Bytes { min: 16 << 20, max: i64::MAX }, Some("256MiB"), "The most that may wait for upload. Producers are slowed at 70 % and refused with a retriable error at 90 %."),
+
+    ours(MEMORY, "cache.log.bytes", Kind::Bytes { min: 1 << 20, max: i64::MAX }, Some("64MiB"), "Memory that keeps recently uploaded records for consumers near the tail, in bytes; what waits for upload is kept in any case."),
+    ours(MEMORY, "cache.block.bytes", Kind::Bytes { min: 8 << 20, max: i64::MAX }, Some("64MiB"), "Memory for blocks read from the object store, in bytes."),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_default_passes_its_own_bounds() {
+        for spec in OPTIONS {
+            if let Some(default) = spec.default {
+                assert!(spec.kind.parse(default).is_ok(), "{}", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_none_is_also_ignored() {
+        let mut seen = BTreeSet::new();
+        for spec in OPTIONS {
+            assert!(seen.insert(spec.name), "{} stands twice", spec.name);
+            assert_eq!(super::super::ignored::reason(spec.name), None, "{} is both", spec.name);
+        }
+    }
+}
