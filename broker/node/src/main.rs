@@ -1,3 +1,36 @@
-//! The aquifer binary.
+//! The `aquifer` binary: options, wiring of the layers, the operator's HTTP port and the command line.
+//!
+//! The only crate that names concrete backends. It decides nothing about records or metadata; it opens
+//! what the options name, hands each layer the ones below it, and stops them in the opposite order.
+//!
+//! ```text
+//!   command line ──> options ──> node: quorum, client, store, WAL, streams, partitions, coordinator,
+//!                                      server ──> HTTP, systemd
+//! ```
 
-fn main() {}
+mod cli;
+mod commands;
+mod demo;
+mod http;
+mod logging;
+mod metrics;
+mod node;
+mod options;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Large buffers come and go with every request; the system's allocator would return and refault their pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match commands::run(cli::Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            commands::report(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}

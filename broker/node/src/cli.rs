@@ -1,0 +1,78 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::options::Format;
+
+/// Kafka for private datacenters: stateless brokers over the object store you already run.
+#[derive(Debug, Parser)]
+#[command(name = "aquifer", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a node in the foreground.
+    Serve(Serve),
+    /// Run one node with everything under one directory, to try Aquifer out.
+    Quickstart(Quickstart),
+    /// Work with an object store.
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Print all options with their types, defaults and meaning.
+    Options {
+        /// How to print them.
+        #[arg(long, value_enum, default_value = "markdown")]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// A Java properties file; a Kafka broker's `server.properties` is a starting point.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sets: Sets,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Quickstart {
+    /// Where WAL, metadata and (unless --store is given) objects go. Kept between runs.
+    #[arg(long, default_value = "aquifer-quickstart")]
+    pub(crate) dir: PathBuf,
+    /// Where Kafka clients connect. Port 0 takes a free one.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    pub(crate) listen: String,
+    /// The object store; default: a directory under --dir.
+    #[arg(long, value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// Create a topic, produce, consume and verify 100 000 records, then stop.
+    #[arg(long)]
+    pub(crate) demo: bool,
+    #[command(flatten)]
+    pub(crate) sets: Sets,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Measure and report what a store can and cannot do. Writes and deletes some objects below the URL.
+    Probe {
+        /// `s3://bucket/prefix`, `hdfs://nameservice/path` or `file:///path`.
+        url: String,
+        /// A properties file with `store.*` options; other options in it are not looked at.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        sets: Sets,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sets {
+    /// Give an option a value; goes before the file and the environment. May be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) assignments: Vec<String>,
+}

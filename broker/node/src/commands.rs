@@ -1,0 +1,159 @@
+//! What the subcommands do.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use aquifer_runtime::{Clock, Random};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::cli::{Command, Quickstart, Serve, Sets, StoreCommand};
+use crate::demo;
+use crate::logging;
+use crate::node::Node;
+use crate::options::{Given, OptionError, Settings, store_options};
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// Runs a subcommand to its end.
+pub(crate) fn run(command: Command) -> Outcome {
+    match command {
+        Command::Serve(arguments) => serve(&arguments),
+        Command::Quickstart(arguments) => quickstart(&arguments),
+        Command::Store(StoreCommand::Probe { url, config, sets }) => probe(&url, config.as_deref(), &sets),
+        Command::Options { format } => {
+            show(&format.render());
+            Ok(())
+        }
+    }
+}
+
+/// Tells the operator why the command failed, with all causes.
+#[expect(clippy::print_stderr, reason = "the command line's own voice")]
+pub(crate) fn report(error: &dyn Error) {
+    eprintln!("aquifer: {error}");
+    let mut shown = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !shown.contains(&text) {
+            eprintln!("  because: {text}");
+        }
+        shown = text;
+        cause = error.source();
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the command line's own voice")]
+fn show(text: &str) {
+    println!("{}", text.trim_end());
+}
+
+fn serve(arguments: &Serve) -> Outcome {
+    logging::start("info");
+    let given = given(arguments.config.as_deref(), &arguments.sets)?;
+    for notice in given.notices() {
+        info!("{notice}");
+    }
+    let settings = Settings::from_given(&given)?;
+    runtime()?.block_on(async {
+        let node = Node::start(settings).await?;
+        sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
+        until_stopped(&node).await?;
+        sd_notify::notify(&[sd_notify::NotifyState::Stopping])?;
+        node.stop().await
+    })
+}
+
+fn quickstart(arguments: &Quickstart) -> Outcome {
+    logging::start("warn");
+    std::fs::create_dir_all(&arguments.dir).map_err(|source| OptionError::File {
+        path: arguments.dir.display().to_string(),
+        source,
+    })?;
+    let dir = arguments.dir.canonicalize()?;
+    let mut given = given(None, &arguments.sets)?;
+    let below = |name: &str| dir.join(name).display().to_string();
+    let store = arguments.store.clone().unwrap_or_else(|| format!("file://{}", below("store")));
+    for (name, value) in [
+        ("node.id", "1".to_owned()),
+        ("listeners", format!("PLAINTEXT://{}", arguments.listen)),
+        ("metadata.dir", below("metadata")),
+        ("wal.dir", below("wal")),
+        ("wal.size", "512MiB".to_owned()),
+        ("store.url", store.clone()),
+        ("http.listen", "127.0.0.1:0".to_owned()),
+        ("offsets.topic.replication.factor", "1".to_owned()),
+        ("group.initial.rebalance.delay.ms", "0".to_owned()),
+    ] {
+        given.default_to(name, value);
+    }
+    let settings = Settings::from_given(&given)?;
+    runtime()?.block_on(async {
+        let node = Node::start(settings).await?;
+        let kafka = node.kafka_address();
+        show(&greeting(&kafka, node.http_address().as_deref(), &store, &dir));
+        let result = if arguments.demo {
+            demo::run(&kafka).await
+        } else {
+            until_stopped(&node).await
+        };
+        node.stop().await?;
+        result
+    })
+}
+
+fn greeting(kafka: &str, http: Option<&str>, store: &str, dir: &Path) -> String {
+    let http = http.map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
+    format!(
+        "\n  Aquifer is ready.\n\n    \
+         Kafka     {kafka}\n    \
+         metrics   {http}\n    \
+         store     {store}\n    \
+         files     {}\n\n  \
+         Try, in another terminal:\n\n    \
+         echo hello | kcat -P -b {kafka} -t greetings\n    \
+         kcat -C -b {kafka} -t greetings -e\n\n  \
+         Ctrl-C stops it; the records stay.\n",
+        dir.display()
+    )
+}
+
+fn probe(url: &str, config: Option<&Path>, sets: &Sets) -> Outcome {
+    logging::start("warn");
+    let options = store_options(&given(config, sets)?)?;
+    runtime()?.block_on(async {
+        let store = aquifer_objects::open(url, &options, Clock::system(), Random::from_os()).await?;
+        show(&aquifer_objects::probe(&store).await.to_string());
+        Ok(())
+    })
+}
+
+fn given(config: Option<&Path>, sets: &Sets) -> Result<Given, OptionError> {
+    let mut given = Given::default();
+    if let Some(path) = config {
+        given.file(&PathBuf::from(path))?;
+    }
+    given.environment(std::env::vars())?;
+    sets.assignments.iter().try_for_each(|assignment| given.set(assignment))?;
+    Ok(given)
+}
+
+fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("aquifer").build()
+}
+
+/// Waits for SIGTERM, SIGINT, or for an essential part of the node to fail.
+async fn until_stopped(node: &Node) -> Outcome {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: stopping"),
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            info!("interrupted: stopping");
+        }
+        failure = node.failed() => return Err(failure.into()),
+    }
+    Ok(())
+}
