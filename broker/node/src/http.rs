@@ -58,8 +58,9 @@ pub(crate) fn serve(
                     let response = respond(&request, &*health);
                     async move { Ok::<_, Infallible>(response) }
                 });
-                let connection =
-                    http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+                let connection = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .serve_connection(TokioIo::new(stream), service);
                 tokio::select! {
                     // A client that breaks off is its own affair.
                     _ = timeout(LONGEST_CONNECTION, connection) => {}

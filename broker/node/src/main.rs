@@ -14,5 +14,4 @@ mod http;
 mod logging;
 mod options;
 
-
 fn main() {}

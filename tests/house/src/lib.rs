@@ -53,7 +53,11 @@ pub fn product_lines(file: &SourceFile) -> impl Iterator<Item = (usize, &str)> {
         || file.path.contains("/benches/")
         || file.path.contains("/examples/");
     let lines = if is_test { "" } else { file.text.as_str() };
-    lines.lines().zip(1..).map(|(line, number)| (number, line)).take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+    lines
+        .lines()
+        .zip(1..)
+        .map(|(line, number)| (number, line))
+        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
 }
 
 /// Runs a command in the workspace's root and returns what it printed.

@@ -52,7 +52,8 @@ fn crates_are_named_like_their_folders() {
     let mut offences = Vec::new();
     for package in metadata["packages"].as_array().expect("packages") {
         let manifest = package["manifest_path"].as_str().expect("a path");
-        let folder = manifest.trim_start_matches(&root).trim_start_matches('/').trim_end_matches("/Cargo.toml");
+        let folder =
+            manifest.trim_start_matches(&root).trim_start_matches('/').trim_end_matches("/Cargo.toml");
         let last = folder.rsplit('/').next().unwrap_or_default();
         if package["name"] != format!("aquifer-{last}") || folder.split('/').count() != 2 {
             offences.push(format!("{} lies in {folder}", package["name"]));

@@ -27,7 +27,10 @@ fn unsafe_lives_in_the_disk_crate_alone() {
     let mut offences = Vec::new();
     for file in rust_files().iter().filter(|file| !file.path.starts_with("storage-backends/disk/")) {
         for (number, line) in (1..).zip(file.text.lines()) {
-            if line.contains(&block) || line.contains(&word("unsafe", " fn")) || line.contains(&word("unsafe", " impl")) {
+            if line.contains(&block)
+                || line.contains(&word("unsafe", " fn"))
+                || line.contains(&word("unsafe", " impl"))
+            {
                 offences.push(format!("{}:{number}: {}", file.path, line.trim()));
             }
         }
@@ -37,11 +40,13 @@ fn unsafe_lives_in_the_disk_crate_alone() {
 
 #[test]
 fn there_are_no_globals() {
-    let markers = [word("static mut", " "), word("Once", "Lock<"), word("Lazy", "Lock<"), word("lazy_", "static!")];
+    let markers =
+        [word("static mut", " "), word("Once", "Lock<"), word("Lazy", "Lock<"), word("lazy_", "static!")];
     let mut offences = Vec::new();
     for file in rust_files() {
         for (number, line) in product_lines(&file) {
-            let declares = line.trim_start().starts_with("static ") || line.trim_start().starts_with("pub static ");
+            let declares =
+                line.trim_start().starts_with("static ") || line.trim_start().starts_with("pub static ");
             if declares && !line.contains("GlobalAlloc") && !line.contains("MiMalloc")
                 || markers.iter().any(|marker| line.contains(marker.as_str()))
             {
@@ -55,11 +60,8 @@ fn there_are_no_globals() {
 #[test]
 fn ignored_tests_do_not_exist() {
     let mark = word("#[ign", "ore");
-    let offences: Vec<_> = rust_files()
-        .iter()
-        .filter(|file| file.text.contains(&mark))
-        .map(|file| file.path.clone())
-        .collect();
+    let offences: Vec<_> =
+        rust_files().iter().filter(|file| file.text.contains(&mark)).map(|file| file.path.clone()).collect();
     expect_none("a test runs, or prints that it was skipped", &offences);
 }
 

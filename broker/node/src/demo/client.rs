@@ -46,7 +46,11 @@ impl Client {
     }
 
     /// Sends `request` in `version` and waits for its answer.
-    pub(crate) async fn call<R: Request>(&mut self, version: i16, request: &R) -> Result<R::Response, ClientError> {
+    pub(crate) async fn call<R: Request>(
+        &mut self,
+        version: i16,
+        request: &R,
+    ) -> Result<R::Response, ClientError> {
         self.correlation += 1;
         let malformed = |reason: String| ClientError::Malformed { address: self.address.clone(), reason };
         let header = RequestHeader::default()
@@ -56,7 +60,9 @@ impl Client {
             .with_client_id(Some(StrBytes::from_static_str("aquifer-demo")));
         let mut frame = BytesMut::new();
         frame.put_u32(0);
-        header.encode(&mut frame, R::header_version(version)).map_err(|error| malformed(error.to_string()))?;
+        header
+            .encode(&mut frame, R::header_version(version))
+            .map_err(|error| malformed(error.to_string()))?;
         request.encode(&mut frame, version).map_err(|error| malformed(error.to_string()))?;
         let length = u32::try_from(frame.len() - 4).expect("the demo's requests are small");
         frame[..4].copy_from_slice(&length.to_be_bytes());
@@ -68,7 +74,10 @@ impl Client {
         let header = ResponseHeader::decode(&mut answer, R::Response::header_version(version))
             .map_err(|error| malformed(error.to_string()))?;
         if header.correlation_id != self.correlation {
-            return Err(malformed(format!("answer {} to request {}", header.correlation_id, self.correlation)));
+            return Err(malformed(format!(
+                "answer {} to request {}",
+                header.correlation_id, self.correlation
+            )));
         }
         R::Response::decode(&mut answer, version).map_err(|error| malformed(error.to_string()))
     }

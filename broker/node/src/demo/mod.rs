@@ -12,7 +12,9 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use tokio::time::{Duration, Instant};
 
@@ -90,13 +92,18 @@ async fn produce(client: &mut Client, topic: &TopicName, batch: u64) -> Outcome<
     for offset in first..first + RECORDS_PER_BATCH {
         let key = format!("{partition}-{offset}");
         let value = value(partition, offset);
-        builder.push(NewRecord { timestamp_ms, key: Some(key.as_bytes()), value: Some(&value), headers: &[] });
+        builder.push(NewRecord {
+            timestamp_ms,
+            key: Some(key.as_bytes()),
+            value: Some(&value),
+            headers: &[],
+        });
     }
-    let data = PartitionProduceData::default().with_index(partition).with_records(Some(builder.build().freeze()));
-    let request = ProduceRequest::default()
-        .with_acks(-1)
-        .with_timeout_ms(30_000)
-        .with_topic_data(vec![TopicProduceData::default().with_name(topic.clone()).with_partition_data(vec![data])]);
+    let data =
+        PartitionProduceData::default().with_index(partition).with_records(Some(builder.build().freeze()));
+    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(30_000).with_topic_data(vec![
+        TopicProduceData::default().with_name(topic.clone()).with_partition_data(vec![data]),
+    ]);
     let answer = client.call(9, &request).await?;
     let answer = answer.responses.first().and_then(|topic| topic.partition_responses.first());
     accepted(step, answer.ok_or(DemoError::Incomplete { step })?.error_code)
@@ -187,7 +194,10 @@ fn summary(topic: &TopicName, written: Duration, read: Duration) {
     let megabytes = (RECORDS * RECORD_BYTES as u64) as f64 / 1e6;
     let line = |what: &str, time: Duration| {
         let seconds = time.as_secs_f64();
-        format!("    {what:8} {RECORDS} records, {megabytes:.0} MB in {seconds:.2} s ({:.0} MB/s)", megabytes / seconds)
+        format!(
+            "    {what:8} {RECORDS} records, {megabytes:.0} MB in {seconds:.2} s ({:.0} MB/s)",
+            megabytes / seconds
+        )
     };
     println!("\n  Topic {}, {PARTITIONS} partitions, acks=all, one request at a time:\n", topic.as_str());
     println!("{}", line("written", written));

@@ -39,7 +39,10 @@ fn markdown(text: &mut String) -> std::fmt::Result {
     for spec in OPTIONS {
         if spec.section != section {
             section = spec.section;
-            write!(text, "\n## {section}\n\n| option | | type | default | meaning |\n|---|---|---|---|---|\n")?;
+            write!(
+                text,
+                "\n## {section}\n\n| option | | type | default | meaning |\n|---|---|---|---|---|\n"
+            )?;
         }
         let mark = if spec.source == Source::Kafka { "K" } else { "" };
         let default = spec.default.map_or_else(|| "none".to_owned(), |default| format!("`{default}`"));

@@ -300,11 +300,10 @@ fn listeners(given: &Given) -> Result<Vec<Listener>, OptionError> {
             let expected = format!("PLAINTEXT for '{name}': TLS and SASL are not built yet");
             return Err(invalid(given, "listener.security.protocol.map", expected));
         }
-        let told = advertised
-            .iter()
-            .find(|(of, _, _)| *of == name)
-            .map(|(_, host, port)| (host.clone(), *port));
-        let wildcard = host.is_empty() || host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
+        let told =
+            advertised.iter().find(|(of, _, _)| *of == name).map(|(_, host, port)| (host.clone(), *port));
+        let wildcard =
+            host.is_empty() || host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
         if wildcard && told.is_none() {
             return Err(OptionError::Missing {
                 name: "advertised.listeners",
@@ -339,9 +338,7 @@ fn value(given: &Given, name: &'static str) -> Result<Option<Value>, OptionError
     let spec = table::find(name).expect("settings read only options of the table");
     match given.get(name).map(|(text, _)| text).or(spec.default) {
         None => Ok(None),
-        Some(text) => {
-            spec.kind.parse(text).map(Some).map_err(|expected| invalid(given, name, expected))
-        }
+        Some(text) => spec.kind.parse(text).map(Some).map_err(|expected| invalid(given, name, expected)),
     }
 }
 

@@ -1,7 +1,6 @@
 use super::*;
 
-const LEAST: [&str; 4] =
-    ["node.id=1", "metadata.dir=/m", "wal.dir=/w", "store.url=file:///s"];
+const LEAST: [&str; 4] = ["node.id=1", "metadata.dir=/m", "wal.dir=/w", "store.url=file:///s"];
 
 fn settings(more: &[&str]) -> Result<Settings, OptionError> {
     let mut given = Given::default();

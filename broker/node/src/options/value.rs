@@ -43,9 +43,8 @@ impl Kind {
             },
             Kind::Int { min, max } => bounded(text.parse().ok(), min, max)
                 .ok_or_else(|| format!("a whole number {}", Bounds(min, max))),
-            Kind::Bytes { min, max } => bounded(bytes(text), min, max).ok_or_else(|| {
-                format!("a number of bytes such as 1073741824 or 1GiB, {}", Bounds(min, max))
-            }),
+            Kind::Bytes { min, max } => bounded(bytes(text), min, max)
+                .ok_or_else(|| format!("a number of bytes such as 1073741824 or 1GiB, {}", Bounds(min, max))),
             Kind::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Kind::Choice(words) => Err(format!("one of {}", words.join(", "))),
             Kind::List => Ok(Value::List(
