@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Fetches the real programs that the tests run against, each from its public registry, into one cache.
+set -euo pipefail
+
+cache=${AQUIFER_TEST_CACHE:-$HOME/.cache/aquifer-tests}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
+confluent_kafka_version=2.16.1
+all_parts=(minio hdfs kafka python kcat)
+
+usage() {
+  cat <<USAGE
+usage: install.sh [--check] [PART ...]
+
+Installs what the tests of Aquifer run against; without a PART all of them. What is
+installed already is left alone.
+
+  minio    MinIO, a real S3 store, built by 'go install' (about 6 minutes of CPU, once)
+  hdfs     Apache Hadoop 3.4.3, NameNode and DataNode, jars from Maven Central (70 MB)
+  kafka    Apache Kafka 4.3.1, broker and tools, jars from Maven Central (110 MB)
+  python   a virtual environment with confluent-kafka $confluent_kafka_version from PyPI
+  kcat     kcat from the distribution's packages (needs root, or sudo)
+
+  --check  installs nothing; says what is missing, and fails if anything is
+  --help   this text
+
+Everything but kcat goes to \$AQUIFER_TEST_CACHE, now $cache
+Needed on the machine: go 1.24 or newer for minio; Java 17 and Maven for hdfs and kafka; python3 with venv.
+USAGE
+}
+
+say() { printf 'install.sh: %s\n' "$*"; }
+fail() { say "$*" >&2; exit 1; }
+need() { command -v "$1" >/dev/null || fail "$1 is missing: install $2, then run this again"; }
+
+has_minio() { [ -x "$cache/minio/minio-$minio_version" ]; }
+has_hdfs() { [ -f "$cache/hdfs/3.4.3/complete" ]; }
+has_kafka() { [ -f "$cache/kafka/4.3.1/complete" ]; }
+has_python() { [ -f "$cache/python/complete-confluent-kafka-$confluent_kafka_version" ]; }
+has_kcat() { command -v kcat >/dev/null; }
+
+install_minio() {
+  need go "the Go toolchain (Debian: golang-go, or go.dev)"
+  mkdir -p "$cache/minio"
+  say "building MinIO $minio_version; this takes some minutes, once"
+  GOBIN="$cache/minio" GOFLAGS=-trimpath nice go install -ldflags='-s -w' "github.com/minio/minio@$minio_version"
+  mv "$cache/minio/minio" "$cache/minio/minio-$minio_version"
+}
+
+# install_jars NAME VERSION: the class path named by NAME/pom.xml, whole or not at all.
+install_jars() {
+  need java "a Java 17 runtime (Debian: openjdk-17-jre-headless)"
+  need mvn "Maven (Debian: maven)"
+  local directory=$cache/$1/$2
+  rm -rf "$directory"
+  mkdir -p "$directory"
+  say "fetching the jars of $1 $2 from Maven Central"
+  mvn -q -B -f "$here/$1/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+    -DoutputDirectory="$directory/lib"
+  touch "$directory/complete"
+}
+install_hdfs() { install_jars hdfs 3.4.3; }
+install_kafka() { install_jars kafka 4.3.1; }
+
+install_python() {
+  need python3 "Python 3 with venv (Debian: python3-venv)"
+  say "installing confluent-kafka $confluent_kafka_version from PyPI"
+  rm -rf "$cache/python"
+  python3 -m venv "$cache/python"
+  "$cache/python/bin/pip" install -q "confluent-kafka==$confluent_kafka_version"
+  touch "$cache/python/complete-confluent-kafka-$confluent_kafka_version"
+}
+
+install_kcat() {
+  command -v apt-get >/dev/null || fail "kcat is missing: install it with this system's package manager"
+  local root=()
+  [ "$(id -u)" = 0 ] || root=(sudo)
+  say "installing kcat from the distribution's packages"
+  "${root[@]}" apt-get update -qq
+  "${root[@]}" apt-get install -y -qq kcat >/dev/null
+}
+
+check_only=
+parts=()
+for argument in "$@"; do
+  case $argument in
+    --help | -h) usage; exit 0 ;;
+    --check) check_only=1 ;;
+    minio | hdfs | kafka | python | kcat) parts+=("$argument") ;;
+    *) usage >&2; fail "unknown part or option '$argument'" ;;
+  esac
+done
+[ ${#parts[@]} -gt 0 ] || parts=("${all_parts[@]}")
+
+missing=0
+for part in "${parts[@]}"; do
+  if "has_$part"; then
+    say "$part: installed"
+  elif [ -n "$check_only" ]; then
+    say "$part: missing"
+    missing=1
+  else
+    "install_$part"
+    "has_$part" || fail "$part did not install"
+    say "$part: installed now"
+  fi
+done
+exit "$missing"

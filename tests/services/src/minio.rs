@@ -1,0 +1,101 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::artifact::Artifact;
+use crate::process::Process;
+use crate::{ServiceError, free_port, http, ready};
+
+/// It needs one second when the machine is idle.
+const READY: Duration = Duration::from_secs(60);
+/// Another process may take the port between our look and MinIO's bind.
+const STARTS: usize = 3;
+
+/// A MinIO server with one drive.
+#[derive(Debug)]
+pub struct Minio {
+    process: Process,
+    program: PathBuf,
+    port: u16,
+    directory: TempDir,
+}
+
+impl Minio {
+    /// The access key, which is the secret key too.
+    pub const ACCESS_KEY: &str = "minioadmin";
+
+    /// Starts one and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`ServiceError::Missing`] if it is not installed.
+    pub async fn start() -> Result<Self, ServiceError> {
+        let program = Artifact::Minio.find()?;
+        let directory = tempfile::tempdir().map_err(ServiceError::io("create a directory for MinIO"))?;
+        let mut starts = 1;
+        loop {
+            let port = free_port();
+            match start(&program, directory.path(), port).await {
+                Ok(process) => return Ok(Self { process, program, port, directory }),
+                Err(ServiceError::Ended { .. }) if starts < STARTS => starts += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Creates a bucket, which to MinIO is a directory of its drive.
+    ///
+    /// # Panics
+    /// If the directory cannot be created.
+    pub fn create_bucket(&self, name: &str) {
+        fs::create_dir(self.directory.path().join("drive").join(name)).expect("a bucket can be created");
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again after [`Self::kill`], on the same port with the same data.
+    ///
+    /// # Errors
+    /// If it does not become ready.
+    pub async fn restart(&mut self) -> Result<(), ServiceError> {
+        self.process.kill();
+        self.process = start(&self.program, self.directory.path(), self.port).await?;
+        Ok(())
+    }
+}
+
+async fn start(program: &Path, directory: &Path, port: u16) -> Result<Process, ServiceError> {
+    let drive = directory.join("drive");
+    fs::create_dir_all(&drive).map_err(ServiceError::io("create MinIO's drive"))?;
+    let mut command = Command::new(program);
+    command
+        .args(["server", "--quiet", "--address", &format!("127.0.0.1:{port}")])
+        .arg(&drive)
+        .env("HOME", directory)
+        .env("MINIO_ROOT_USER", Minio::ACCESS_KEY)
+        .env("MINIO_ROOT_PASSWORD", Minio::ACCESS_KEY)
+        .env("MINIO_BROWSER", "off")
+        .env("MINIO_UPDATE", "off")
+        .env("GOMEMLIMIT", "512MiB")
+        // On a drive that is shared with the system MinIO refuses to start outside of CI.
+        .env("CI", "1");
+    let mut process = Process::start("minio", &command, &directory.join("minio.log"))?;
+    let ready = async || matches!(http::get(port, "/minio/health/ready").await, Ok((200, _)));
+    ready::wait(&mut process, READY, ready).await?;
+    Ok(process)
+}
