@@ -376,7 +376,9 @@ fn append_time(kind: TimestampType, timestamp_ms: i64) -> i64 {
 fn refused(error: StreamAppendError) -> AppendError {
     match error {
         StreamAppendError::Full { .. } => AppendError::Full(error.to_string()),
-        StreamAppendError::Dead(_) => AppendError::Storage(error.to_string()),
+        StreamAppendError::TooLarge { .. } | StreamAppendError::Dead(_) => {
+            AppendError::Storage(error.to_string())
+        }
         StreamAppendError::Closed(_) => AppendError::NotLeader,
     }
 }

@@ -27,6 +27,11 @@ pub struct StreamsConfig {
     /// How long the start waits for the store to answer whose it is, before it goes on and leaves
     /// that check to the first upload.
     pub store_check_limit: Duration,
+    /// Start although the WAL directory is blank and records on the lost disk were not offloaded
+    /// (`wal.accept.blank`): an operator gives them up.
+    pub accept_blank_wal: bool,
+    /// How long an object that nobody needs stays, for readers that still hold an older image.
+    pub removal_delay_ms: i64,
     /// How often objects that nobody needs are looked for.
     pub sweep_interval: Duration,
 }
@@ -44,6 +49,8 @@ impl Default for StreamsConfig {
             block_cache_bytes: 64 << 20,
             index_cache_bytes: 8 << 20,
             store_check_limit: Duration::from_secs(3),
+            accept_blank_wal: false,
+            removal_delay_ms: 180_000,
             sweep_interval: Duration::from_secs(10),
         }
     }

@@ -16,6 +16,12 @@ pub enum AppendError {
         /// Bytes that may wait.
         limit_bytes: u64,
     },
+    /// The batch is larger than the WAL takes.
+    #[error("a batch of {bytes} bytes is larger than the WAL takes")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
     /// The device of the WAL failed; nothing can be made durable until the broker restarts.
     #[error("the WAL is dead: {0}")]
     Dead(String),
@@ -165,6 +171,21 @@ pub enum OpenError {
         /// Offset after its last.
         end: u64,
     },
+    /// The WAL's disk is blank though a segment on it was not offloaded.
+    #[error(
+        "the WAL directory is blank, but the metadata says that this node's WAL segment {segment} on disk {disk} was not \
+         offloaded: acknowledged records may be on the disk that is missing. Bring it back (wal.dir), or give its records up \
+         by starting once with wal.accept.blank=true"
+    )]
+    BlankWal {
+        /// The newest segment that is missing.
+        segment: aquifer_types::SegmentId,
+        /// The disk that it was on.
+        disk: aquifer_types::DiskId,
+    },
+    /// The WAL could not be started.
+    #[error(transparent)]
+    Wal(#[from] aquifer_wal::OpenError),
     /// A recovered record is not what an append wrote.
     #[error("the WAL's record {first}..{end} of stream {stream} passed its checksum but is not a batch")]
     NotABatch {

@@ -16,17 +16,39 @@
 //! The way in is [`Streams::open`], then [`Streams::stream`] for each partition. Offsets are `u64`, and an
 //! `end` is exclusive.
 
+/// A place where a test may stop the uploader for good, as a kill would.
+macro_rules! fault {
+    ($shared:expr, $stage:ident) => {
+        #[cfg(test)]
+        $shared.faults.reached(crate::tests::Stage::$stage).await;
+    };
+}
+
 mod batch;
+mod cold;
 mod config;
 mod error;
 pub mod format;
+mod lock;
+mod log_cache;
+mod marker;
+mod open;
 mod read;
+mod recovery;
+mod segment;
+mod shared;
 mod stream;
 mod streams;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod trim;
+mod upload;
 
 pub use batch::{Batch, Describe, Description};
 pub use config::StreamsConfig;
 pub use error::{AppendError, DamagedObject, OpenError, ReadError, ShutdownError, TrimError};
+pub use open::StreamsParts;
 pub use read::{ReadRequest, StreamRange, TimeQuery};
 pub use stream::{Checkpoint, Lsn, Stream};
 pub use streams::{Backpressure, StreamStats, Streams};

@@ -72,11 +72,6 @@ impl LogCache {
         self.cut
     }
 
-    /// Memory in use.
-    pub(crate) fn cached_bytes(&self) -> u64 {
-        self.cached_bytes
-    }
-
     /// Payload bytes that only the WAL and this cache hold.
     pub(crate) fn unoffloaded_bytes(&self) -> u64 {
         self.unoffloaded_bytes
@@ -119,6 +114,12 @@ impl LogCache {
             }
         }
         Lookup::Here(found)
+    }
+
+    /// The cached batches from the one that contains `offset` on; `None` if it lies before the cache.
+    pub(crate) fn batches_from(&self, offset: u64) -> Option<impl Iterator<Item = &Batch>> {
+        let cached_from = self.entries.front().map_or(self.end, |entry| entry.batch.first);
+        (offset >= cached_from).then(|| self.entries.range(self.position(offset)..).map(|entry| &entry.batch))
     }
 
     /// All batches that are not offloaded, with those of uploads in flight.

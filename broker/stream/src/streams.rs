@@ -1,7 +1,16 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aquifer_types::StreamId;
+use tracing::{info, warn};
 
+use crate::lock::lock;
+use crate::segment;
+use crate::shared::Shared;
+use crate::stream::StreamInner;
+use crate::upload::oldest_needed;
 use crate::{OpenError, ShutdownError, Stream, TrimError};
 
 /// What producers should do about the WAL's filling.
@@ -49,24 +58,47 @@ pub struct StreamStats {
 }
 
 /// All streams of this broker. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Streams(());
+#[derive(Clone)]
+pub struct Streams(pub(crate) Arc<Shared>);
+
+impl fmt::Debug for Streams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams").field("node", &self.0.node).finish_non_exhaustive()
+    }
+}
 
 impl Streams {
     /// The data stream of a partition that this broker leads, with what a recovery found of it. The same stream
     /// again is the same object.
     ///
     /// # Errors
-    /// The stream is not in the metadata.
+    /// One of the two is not in the metadata.
     pub fn stream(&self, data: StreamId, meta: StreamId) -> Result<Stream, OpenError> {
-        let _ = (data, meta);
-        unimplemented!()
+        let Streams(shared) = self;
+        let image = shared.metadata.image();
+        let committed = image.stream(data).ok_or(OpenError::NoSuchStream(data))?;
+        let checkpoints = image.stream(meta).ok_or(OpenError::NoSuchStream(meta))?;
+        let inner = {
+            let mut streams = lock(&shared.streams);
+            let new = || Arc::new(StreamInner::new(data, committed.start, committed.end, Arc::clone(shared)));
+            Arc::clone(streams.entry(data).or_insert_with(new))
+        };
+        inner.bind(meta, checkpoints.end)?;
+        Ok(Stream(inner))
     }
 
-    /// Forgets a stream that was deleted: its memory and its share of the WAL are free from now on.
+    /// Forgets a stream that was deleted: its memory and its share of the WAL are free from now on. A stream that
+    /// still exists in the metadata is left alone: its records are needed.
     pub fn remove(&self, data: StreamId) {
-        let _ = data;
-        unimplemented!()
+        let Streams(shared) = self;
+        if shared.metadata.image().stream(data).is_some() {
+            warn!(stream = %data, "a stream that exists is not forgotten");
+            return;
+        }
+        let stream = lock(&shared.streams).remove(&data);
+        if let Some(stream) = stream {
+            stream.remove();
+        }
     }
 
     /// Raises the start of many streams in one command (retention).
@@ -74,13 +106,12 @@ impl Streams {
     /// # Errors
     /// Typed; can be repeated.
     pub async fn trim(&self, trims: Vec<(StreamId, u64)>) -> Result<(), TrimError> {
-        let _ = trims;
-        unimplemented!()
+        crate::trim::trim(&self.0, trims).await
     }
 
     /// What producers should do now. Cheap.
     pub fn backpressure(&self) -> Backpressure {
-        unimplemented!()
+        self.0.backpressure()
     }
 
     /// Uploads everything appended before the call, and waits until it is committed.
@@ -88,7 +119,17 @@ impl Streams {
     /// # Errors
     /// The uploader has stopped.
     pub async fn flush(&self) -> Result<(), ShutdownError> {
-        unimplemented!()
+        let signals = &self.0.signals;
+        let mut done = signals.flush_done.subscribe();
+        let asked = signals.flush_asked.fetch_add(1, Ordering::AcqRel) + 1;
+        signals.wake.notify_one();
+        let reached = done.wait_for(|done| done.as_ref().map_or(true, |done| *done >= asked)).await;
+        let reason = match reached.as_deref() {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(reason)) => reason.clone(),
+            Err(_) => "the streams are gone".to_owned(),
+        };
+        Err(self.left_over(reason))
     }
 
     /// Refuses appends, offloads everything, trims and closes the WAL and its segment.
@@ -96,12 +137,63 @@ impl Streams {
     /// # Errors
     /// Not everything could be offloaded within `limit`; it stays in the WAL for the next start.
     pub async fn shutdown(&self, limit: Duration) -> Result<(), ShutdownError> {
-        let _ = limit;
-        unimplemented!()
+        let Streams(shared) = self;
+        if shared.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let flushed = match tokio::time::timeout(limit, self.flush()).await {
+            Ok(flushed) => flushed,
+            Err(_) => Err(self.left_over(format!("the object store did not take it within {limit:?}"))),
+        };
+        let nothing_left = flushed.is_ok() && lock(&shared.dirty).is_empty();
+        if nothing_left {
+            shared.wal.trim(aquifer_wal::Lsn(oldest_needed(shared)));
+        }
+        let closed = shared.wal.close().await;
+        shared.stop.cancel();
+        if let Err(dead) = closed {
+            return Err(self.left_over(dead.reason));
+        }
+        if !nothing_left {
+            flushed?;
+            return Err(self.left_over("streams without an owner cannot be offloaded".to_owned()));
+        }
+        let end_lsn = shared.wal.usage().appended.0;
+        match segment::release(shared, &[(shared.segment, end_lsn)]).await {
+            Ok(()) => info!(segment = %shared.segment, "everything is offloaded, the WAL segment is released"),
+            // Harmless: the next start finds the segment empty and releases it.
+            Err(error) => warn!(%error, segment = %shared.segment, "the empty WAL segment stays listed"),
+        }
+        shared.dissolve();
+        Ok(())
+    }
+
+    fn left_over(&self, reason: String) -> ShutdownError {
+        let unoffloaded_bytes = self.0.gauges.unoffloaded_bytes.load(Ordering::Relaxed);
+        ShutdownError { unoffloaded_bytes, reason }
     }
 
     /// Counters and gauges.
     pub fn stats(&self) -> StreamStats {
-        unimplemented!()
+        let Streams(shared) = self;
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let (gauges, cold) = (&shared.gauges, &shared.cold.counters);
+        let (block_cache_bytes, index_cache_bytes) = shared.cold.cached_bytes();
+        StreamStats {
+            unoffloaded_bytes: read(&gauges.unoffloaded_bytes),
+            unoffloaded_limit_bytes: shared.config.unoffloaded_max_bytes,
+            tail_cache_bytes: read(&gauges.tail_cache_bytes),
+            block_cache_bytes,
+            index_cache_bytes,
+            objects_committed: read(&gauges.objects_committed),
+            object_bytes_committed: read(&gauges.object_bytes_committed),
+            upload_failures: read(&gauges.upload_failures),
+            objects_deleted: read(&gauges.objects_deleted),
+            block_hits: read(&cold.block_hits),
+            block_misses: read(&cold.block_misses),
+            fetches: read(&cold.fetches),
+            fetched_bytes: read(&cold.fetched_bytes),
+            damaged: read(&cold.damaged),
+        }
     }
 }

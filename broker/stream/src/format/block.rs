@@ -162,9 +162,10 @@ impl Header {
             let (records, max_timestamp_ms) = (cursor.u64()?, cursor.i64()?);
             let (batch_count, payload_bytes) = (cursor.u64()?, cursor.u64()?);
             let crc = cursor.u32()?;
-            cursor.u32()?;
+            let reserved = cursor.u32()?;
             Some((
                 kind,
+                reserved,
                 Header {
                     kind: StreamKind::Data,
                     stream,
@@ -178,7 +179,10 @@ impl Header {
                 },
             ))
         })();
-        let (kind, header) = parsed.ok_or(short)?;
+        let (kind, reserved, header) = parsed.ok_or(short)?;
+        if reserved != 0 {
+            return Err(BlockDamage::Inconsistent("reserved bytes are not zero"));
+        }
         let kind = StreamKind::from_code(kind).ok_or(BlockDamage::Inconsistent("unknown stream kind"))?;
         Ok(Header { kind, ..header })
     }

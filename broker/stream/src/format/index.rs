@@ -155,9 +155,12 @@ impl Footer {
                 index_bytes: cursor.u64()?,
                 object_bytes: cursor.u64()?,
             };
-            Some((footer, cursor.u32()?))
+            Some((footer, cursor.u32()?, cursor.u32()?))
         })();
-        let (footer, expected) = parsed.ok_or(short)?;
+        let (footer, expected, last) = parsed.ok_or(short)?;
+        if last != FOOTER_MAGIC {
+            return Err(IndexDamage::Magic { part: "end of the footer", found: last });
+        }
         let found = crc32c::crc32c(&bytes[..FOOTER_BYTES - 8]);
         if expected != found {
             return Err(IndexDamage::Checksum { part: "footer", expected, found });

@@ -1,0 +1,155 @@
+//! Start: whose store is this, what did the WAL keep, which segment comes next.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex};
+
+use aquifer_client::MetadataClient;
+use aquifer_image::{Image, SegmentState};
+use aquifer_objects::Store;
+use aquifer_runtime::{Clock, OnEnd, TaskGroup};
+use aquifer_types::{BrokerEpoch, DiskId, NodeId, SegmentId};
+use tokio::sync::{Notify, watch};
+use tracing::info;
+
+use crate::cold::ColdReader;
+use crate::lock::lock;
+use crate::marker::{self, Ownership};
+use crate::recovery::{self, Recovery};
+use crate::shared::{Committed, Gauges, Shared, Signals};
+use crate::stream::StreamInner;
+use crate::upload::{OldSegments, Uploader};
+use crate::{Describe, OpenError, Streams, StreamsConfig, segment, sweep};
+
+/// What streams are built on.
+#[derive(Debug)]
+pub struct StreamsParts {
+    /// The WAL, opened and not started.
+    pub wal: aquifer_wal::Opened,
+    /// The object store.
+    pub store: Store,
+    /// The metadata, with this broker registered.
+    pub metadata: MetadataClient,
+    /// This node.
+    pub node: NodeId,
+    /// Its registration.
+    pub broker_epoch: BrokerEpoch,
+    /// The WAL's disk.
+    pub disk: DiskId,
+    /// Knows what a payload is.
+    pub describe: Describe,
+    /// Wall time.
+    pub clock: Clock,
+    /// Where the tasks run. When the group stops, nothing is offloaded any more: shut the streams down before.
+    pub tasks: TaskGroup,
+}
+
+impl Streams {
+    /// Recovers what an earlier process left in the WAL, opens a segment for this one, and starts to offload.
+    ///
+    /// Recovered records are in memory when it returns; nothing is waited for that is not local, but for a short
+    /// look at the store.
+    ///
+    /// # Errors
+    /// Each says what contradicts what, and what to do.
+    pub async fn open(config: StreamsConfig, parts: StreamsParts) -> Result<Streams, OpenError> {
+        let StreamsParts { mut wal, store, metadata, node, broker_epoch, disk, describe, clock, tasks } = parts;
+        let image = metadata.image();
+        let cluster = image.cluster_id().ok_or(OpenError::NotBootstrapped)?;
+        let first_start = wal.blank && image.objects().next().is_none();
+        let ownership =
+            marker::check(&store, &image, cluster, first_start, config.store_check_limit).await?;
+        check_wal_is_there(&image, node, wal.blank && !config.accept_blank_wal)?;
+        let recovery = recovery::split(&image, std::mem::take(&mut wal.recovered), describe)?;
+        let segment = segment::open(&metadata, node, broker_epoch, disk).await?;
+        let old_segments = old_segments(&image, node, &recovery);
+        let wal = wal.start(segment.get(), publish, &tasks).await?;
+        let unoffloaded_max_bytes =
+            config.unoffloaded_max_bytes.min(wal.usage().capacity_bytes).max(1);
+        let config = StreamsConfig {
+            upload_bytes: config.upload_bytes.clamp(1, (unoffloaded_max_bytes / 4).max(1)),
+            uploads_in_flight: config.uploads_in_flight.max(1),
+            unoffloaded_max_bytes,
+            ..config
+        };
+        let shared = Arc::new(Shared {
+            cold: ColdReader::new(store.clone(), cluster, &config),
+            config,
+            wal,
+            store,
+            metadata,
+            clock,
+            stop: tasks.stopping().child_token(),
+            tasks,
+            node,
+            broker_epoch,
+            cluster,
+            segment,
+            closed: AtomicBool::new(false),
+            store_checked: AtomicBool::new(ownership == Ownership::Checked),
+            streams: Mutex::new(HashMap::new()),
+            dirty: Mutex::new(BTreeMap::new()),
+            evictable: Mutex::new(VecDeque::new()),
+            signals: Signals {
+                wake: Notify::new(),
+                flush_asked: AtomicU64::new(0),
+                flush_done: watch::Sender::new(Ok(0)),
+            },
+            gauges: Gauges::default(),
+            #[cfg(test)]
+            faults: Default::default(),
+        });
+        bring_back(&shared, &image, recovery);
+        let uploader = Uploader::new(Arc::clone(&shared), old_segments);
+        let uploader = async move { uploader.run().await };
+        shared.tasks.spawn("uploader", OnEnd::StopGroup, uploader);
+        shared.tasks.spawn("sweeper", OnEnd::StopGroup, sweep::run(Arc::clone(&shared)));
+        Ok(Streams(shared))
+    }
+}
+
+/// The WAL's sink: publishes durable ends, of several records of a stream in a row the last one.
+fn publish(committed: &mut Vec<Committed>) {
+    let mut committed = committed.drain(..).peekable();
+    while let Some(Committed { stream, end }) = committed.next() {
+        if committed.peek().is_none_or(|next| !Arc::ptr_eq(&next.stream, &stream)) {
+            stream.publish(end);
+        }
+    }
+}
+
+/// A blank WAL where there should be one is a disk that was replaced or wiped: it has nothing to say, least of all
+/// that there is nothing.
+fn check_wal_is_there(image: &Image, node: NodeId, blank: bool) -> Result<(), OpenError> {
+    let needed = image.segments_of(node).filter(|s| !matches!(s.state, SegmentState::Closed { .. })).last();
+    match needed {
+        Some(segment) if blank => Err(OpenError::BlankWal { segment: segment.id, disk: segment.disk }),
+        _ => Ok(()),
+    }
+}
+
+fn old_segments(image: &Image, node: NodeId, recovery: &Recovery) -> Option<OldSegments> {
+    let end_of = |id: SegmentId| recovery.segment_ends.get(&id).copied().unwrap_or(recovery.end_lsn);
+    let segments: Vec<_> = image.segments_of(node).map(|segment| (segment.id, end_of(segment.id))).collect();
+    (!segments.is_empty()).then_some(OldSegments { end_lsn: recovery.end_lsn, segments })
+}
+
+/// Puts recovered records into the log caches.
+fn bring_back(shared: &Arc<Shared>, image: &Image, recovery: Recovery) {
+    let Recovery { tails, offloaded, orphaned, .. } = recovery;
+    let (mut records, mut bytes) = (0, 0);
+    let streams = tails.len();
+    for (id, tail) in tails {
+        let known = image.stream(id).expect("recovery keeps only streams that exist");
+        let stream = Arc::new(StreamInner::new(id, known.start, known.end, Arc::clone(shared)));
+        for (lsn, batch) in tail {
+            records += 1;
+            bytes += batch.payload.len();
+            stream.recover(batch, lsn);
+        }
+        lock(&shared.streams).insert(id, stream);
+    }
+    if records + offloaded + orphaned > 0 {
+        info!(records, bytes, streams, offloaded, orphaned, "recovered the WAL");
+    }
+}

@@ -1,0 +1,157 @@
+//! What all streams of a broker have in common.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use aquifer_client::MetadataClient;
+use aquifer_objects::Store;
+use aquifer_runtime::{CancellationToken, Clock, TaskGroup};
+use aquifer_types::{BrokerEpoch, ClusterId, NodeId, ObjectId, SegmentId, StreamId};
+use aquifer_wal::Wal;
+use tokio::sync::{Notify, watch};
+
+use crate::cold::ColdReader;
+use crate::lock::lock;
+use crate::stream::StreamInner;
+use crate::{Backpressure, StreamsConfig};
+
+/// What the WAL gives back when a record is durable.
+#[derive(Debug)]
+pub(crate) struct Committed {
+    pub(crate) stream: Arc<StreamInner>,
+    pub(crate) end: u64,
+}
+
+/// Handles, limits and counters that streams, uploader and sweeper share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: StreamsConfig,
+    pub(crate) wal: Wal<Committed>,
+    pub(crate) store: Store,
+    pub(crate) metadata: MetadataClient,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: TaskGroup,
+    /// Cancelled when the tasks of this crate shall end: at shutdown, or with the node.
+    pub(crate) stop: CancellationToken,
+    pub(crate) node: NodeId,
+    pub(crate) broker_epoch: BrokerEpoch,
+    pub(crate) cluster: ClusterId,
+    pub(crate) segment: SegmentId,
+    pub(crate) cold: ColdReader,
+    /// No appends any more.
+    pub(crate) closed: AtomicBool,
+    /// Whether the store was found to be ours; the first upload checks it if the start could not.
+    pub(crate) store_checked: AtomicBool,
+    pub(crate) streams: Mutex<HashMap<StreamId, Arc<StreamInner>>>,
+    /// Streams with batches that are not offloaded. Locked inside a stream's lock, never around it.
+    pub(crate) dirty: Mutex<BTreeMap<StreamId, Arc<StreamInner>>>,
+    /// Offloaded and still in a log cache, oldest first: what is evicted next.
+    pub(crate) evictable: Mutex<VecDeque<(Arc<StreamInner>, u64)>>,
+    pub(crate) signals: Signals,
+    pub(crate) gauges: Gauges,
+    #[cfg(test)]
+    pub(crate) faults: crate::tests::Faults,
+}
+
+/// How the uploader is woken, and how others learn what it did.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    pub(crate) wake: Notify,
+    /// Flushes asked for so far.
+    pub(crate) flush_asked: AtomicU64,
+    /// Flushes done so far; an error once the uploader has ended.
+    pub(crate) flush_done: watch::Sender<Result<u64, String>>,
+}
+
+/// Counters and gauges; see [`crate::StreamStats`].
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    pub(crate) unoffloaded_bytes: AtomicU64,
+    pub(crate) uncut_bytes: AtomicU64,
+    pub(crate) tail_cache_bytes: AtomicU64,
+    /// How full the WAL itself is, as of the uploader's last look.
+    pub(crate) wal_percent: AtomicU64,
+    pub(crate) objects_committed: AtomicU64,
+    pub(crate) object_bytes_committed: AtomicU64,
+    pub(crate) upload_failures: AtomicU64,
+    pub(crate) objects_deleted: AtomicU64,
+}
+
+/// Producers are slowed down from here on, in percent of what may wait for the store.
+const THROTTLE_PERCENT: u64 = 70;
+/// Appends are refused from here on, in percent.
+const REFUSE_PERCENT: u64 = 90;
+/// The longest pause that back-pressure asks for, reached just below the point of refusal.
+const LONGEST_THROTTLE_MS: u64 = 500;
+
+impl Shared {
+    /// How full the WAL is, in percent: of what may wait for the store, or of its files.
+    fn fill_percent(&self, more_bytes: u64) -> u64 {
+        let waiting = self.gauges.unoffloaded_bytes.load(Ordering::Relaxed) + more_bytes;
+        let of_limit = waiting.saturating_mul(100) / self.config.unoffloaded_max_bytes.max(1);
+        of_limit.max(self.gauges.wal_percent.load(Ordering::Relaxed))
+    }
+
+    /// Whether an append of so many bytes has room. A stream that is empty may always write one batch, however
+    /// large: otherwise a small limit would refuse it for ever.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        let alone = self.gauges.unoffloaded_bytes.load(Ordering::Relaxed) == 0;
+        self.fill_percent(if alone { 0 } else { bytes }) < REFUSE_PERCENT
+    }
+
+    pub(crate) fn backpressure(&self) -> Backpressure {
+        match self.fill_percent(0) {
+            ..THROTTLE_PERCENT => Backpressure::Free,
+            percent @ THROTTLE_PERCENT..REFUSE_PERCENT => {
+                let share = percent + 1 - THROTTLE_PERCENT;
+                let pause_ms = LONGEST_THROTTLE_MS * share * share
+                    / ((REFUSE_PERCENT - THROTTLE_PERCENT) * (REFUSE_PERCENT - THROTTLE_PERCENT));
+                Backpressure::Throttle(std::time::Duration::from_millis(pause_ms.max(1)))
+            }
+            _ => Backpressure::Refuse,
+        }
+    }
+
+    /// Accounts for an append, and wakes the uploader if that is its sign.
+    pub(crate) fn appended(&self, payload_bytes: u64, cache_bytes: u64) {
+        let gauges = &self.gauges;
+        gauges.unoffloaded_bytes.fetch_add(payload_bytes, Ordering::Relaxed);
+        gauges.tail_cache_bytes.fetch_add(cache_bytes, Ordering::Relaxed);
+        let before = gauges.uncut_bytes.fetch_add(payload_bytes, Ordering::Relaxed);
+        let limit = self.config.upload_bytes;
+        if before == 0 || (before < limit && before + payload_bytes >= limit) {
+            self.signals.wake.notify_one();
+        }
+    }
+
+    /// Evicts offloaded batches, oldest first, until the log caches fit their budget again.
+    pub(crate) fn evict(&self) {
+        loop {
+            let waiting = self.gauges.unoffloaded_bytes.load(Ordering::Relaxed);
+            let budget = self.config.tail_cache_bytes.saturating_add(waiting);
+            let used = self.gauges.tail_cache_bytes.load(Ordering::Relaxed);
+            let Some(excess) = used.checked_sub(budget).filter(|excess| *excess > 0) else { return };
+            let Some((stream, end)) = lock(&self.evictable).pop_front() else { return };
+            let freed = stream.evict(end, excess);
+            self.gauges.tail_cache_bytes.fetch_sub(freed, Ordering::Relaxed);
+            if freed >= excess {
+                // Perhaps only a part of the range went.
+                lock(&self.evictable).push_front((stream, end));
+            }
+        }
+    }
+
+    /// Breaks the cycle between streams and what they share. Only after the tasks have ended.
+    pub(crate) fn dissolve(&self) {
+        lock(&self.streams).clear();
+        lock(&self.dirty).clear();
+        lock(&self.evictable).clear();
+    }
+}
+
+/// Where an object lies: a folder of at most a thousand, because HDFS limits a directory's entries.
+pub(crate) fn object_key(object: ObjectId) -> String {
+    let number = object.get();
+    format!("data/{:017}/{:020}", number / 1000, number)
+}
