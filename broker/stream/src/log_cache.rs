@@ -54,7 +54,14 @@ pub(crate) enum Lookup {
 impl LogCache {
     /// The empty cache of a stream of which everything before `end` is offloaded.
     pub(crate) fn new(end: u64) -> Self {
-        LogCache { entries: VecDeque::new(), end, offloaded: end, cut: end, cached_bytes: 0, unoffloaded_bytes: 0 }
+        LogCache {
+            entries: VecDeque::new(),
+            end,
+            offloaded: end,
+            cut: end,
+            cached_bytes: 0,
+            unoffloaded_bytes: 0,
+        }
     }
 
     /// Offset after the last batch.
@@ -171,7 +178,8 @@ impl LogCache {
 
     /// Forgets everything, as the stream was deleted. Returns (memory, un-offloaded bytes, bytes not cut) freed.
     pub(crate) fn clear(&mut self) -> (u64, u64, u64) {
-        let uncut = self.entries.range(self.position(self.cut)..).map(|entry| entry.batch.payload.len() as u64).sum();
+        let uncut =
+            self.entries.range(self.position(self.cut)..).map(|entry| entry.batch.payload.len() as u64).sum();
         let freed = (self.cached_bytes, self.unoffloaded_bytes, uncut);
         self.entries = VecDeque::new();
         (self.cached_bytes, self.unoffloaded_bytes) = (0, 0);

@@ -53,19 +53,18 @@ impl Streams {
     /// # Errors
     /// Each says what contradicts what, and what to do.
     pub async fn open(config: StreamsConfig, parts: StreamsParts) -> Result<Streams, OpenError> {
-        let StreamsParts { mut wal, store, metadata, node, broker_epoch, disk, describe, clock, tasks } = parts;
+        let StreamsParts { mut wal, store, metadata, node, broker_epoch, disk, describe, clock, tasks } =
+            parts;
         let image = metadata.image();
         let cluster = image.cluster_id().ok_or(OpenError::NotBootstrapped)?;
         let first_start = wal.blank && image.objects().next().is_none();
-        let ownership =
-            marker::check(&store, &image, cluster, first_start, config.store_check_limit).await?;
+        let ownership = marker::check(&store, &image, cluster, first_start, config.store_check_limit).await?;
         check_wal_is_there(&image, node, wal.blank && !config.accept_blank_wal)?;
         let recovery = recovery::split(&image, std::mem::take(&mut wal.recovered), describe)?;
         let segment = segment::open(&metadata, node, broker_epoch, disk).await?;
         let old_segments = old_segments(&image, node, &recovery);
         let wal = wal.start(segment.get(), publish, &tasks).await?;
-        let unoffloaded_max_bytes =
-            config.unoffloaded_max_bytes.min(wal.usage().capacity_bytes).max(1);
+        let unoffloaded_max_bytes = config.unoffloaded_max_bytes.min(wal.usage().capacity_bytes).max(1);
         let config = StreamsConfig {
             upload_bytes: config.upload_bytes.clamp(1, (unoffloaded_max_bytes / 4).max(1)),
             uploads_in_flight: config.uploads_in_flight.max(1),

@@ -53,8 +53,12 @@ pub(crate) fn release_in_background(shared: &Arc<Shared>, segments: Vec<(Segment
         let done = stop.run_until_cancelled(async {
             loop {
                 match release(&task, &segments).await {
-                    Ok(()) => return info!(count = segments.len(), "all of the earlier WAL segments is offloaded"),
-                    Err(ProposeError::Rejected(rejection)) => return warn!(%rejection, "earlier WAL segments stay listed"),
+                    Ok(()) => {
+                        return info!(count = segments.len(), "all of the earlier WAL segments is offloaded");
+                    }
+                    Err(ProposeError::Rejected(rejection)) => {
+                        return warn!(%rejection, "earlier WAL segments stay listed");
+                    }
                     Err(_) => sleep(PAUSE).await,
                 }
             }

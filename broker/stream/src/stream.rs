@@ -254,7 +254,12 @@ impl StreamInner {
         }
         let (start, end) = (self.start(), self.committed_end());
         if request.offset < start || request.offset > end {
-            return Some(Err(ReadError::OutOfRange { stream: self.data, offset: request.offset, start, end }));
+            return Some(Err(ReadError::OutOfRange {
+                stream: self.data,
+                offset: request.offset,
+                start,
+                end,
+            }));
         }
         if request.offset == end {
             return Some(Ok(Vec::new()));

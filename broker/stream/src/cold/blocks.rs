@@ -177,7 +177,8 @@ fn run_from(
     let start = index.entries[number];
     let (mut end, mut bytes) = (number + 1, start.size);
     while let Some(next) = index.entries.get(end) {
-        let related = next.stream == start.stream || (start.kind, next.kind) == (StreamKind::Meta, StreamKind::Meta);
+        let related =
+            next.stream == start.stream || (start.kind, next.kind) == (StreamKind::Meta, StreamKind::Meta);
         if !related || bytes + next.size > window || expected(end) {
             break;
         }

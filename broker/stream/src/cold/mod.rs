@@ -24,9 +24,9 @@ use aquifer_objects::{ErrorKind, Store, StoreError};
 use aquifer_types::{ClusterId, ObjectId, StreamId};
 use tokio::sync::Semaphore;
 
-pub(crate) use self::read_ahead::ReadAhead;
 use self::blocks::BlockCache;
 use self::indexes::IndexCache;
+pub(crate) use self::read_ahead::ReadAhead;
 use crate::shared::object_key;
 use crate::{DamagedObject, ReadError, StreamsConfig};
 

@@ -57,7 +57,11 @@ impl StreamInner {
         ReadError::Hole { stream: self.data, offset, start: self.start(), end }
     }
 
-    async fn read_place(self: &Arc<Self>, request: &ReadRequest, place: &Place) -> Result<Vec<Batch>, ReadError> {
+    async fn read_place(
+        self: &Arc<Self>,
+        request: &ReadRequest,
+        place: &Place,
+    ) -> Result<Vec<Batch>, ReadError> {
         let shared = &self.shared;
         let (window, goes_on) = lock(&self.read_ahead).window(request.offset);
         let index = index(shared, place).await?;
@@ -67,7 +71,9 @@ impl StreamInner {
         };
         let mut taker = Taker::new(request, self.committed_end());
         let mut current = block(shared, place, &index, number, window).await?;
-        while taker.take(&current) && index.entries.get(number + 1).is_some_and(|e| e.stream == self.data.get()) {
+        while taker.take(&current)
+            && index.entries.get(number + 1).is_some_and(|e| e.stream == self.data.get())
+        {
             number += 1;
             // Only what is here: the reader has something to go on with.
             match cached_block(shared, place.object, number) {

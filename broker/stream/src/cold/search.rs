@@ -45,7 +45,8 @@ impl StreamInner {
                 return Ok(Ok(Some(batch)));
             }
         }
-        Ok(self.search_cache(from, |mut batches| batches.find(|b| b.max_timestamp_ms >= timestamp_ms).cloned()))
+        Ok(self
+            .search_cache(from, |mut batches| batches.find(|b| b.max_timestamp_ms >= timestamp_ms).cloned()))
     }
 
     async fn find_largest(&self) -> Result<Result<Option<Batch>, Evicted>, ReadError> {
@@ -53,7 +54,8 @@ impl StreamInner {
         let start = self.start();
         let ranges: Vec<CommittedRange> = image.ranges(self.data, start).collect();
         let from = ranges.last().map_or(start, |range| range.end);
-        let in_cache = self.search_cache(from, |batches| first_largest(batches, |b| b.max_timestamp_ms).cloned());
+        let in_cache =
+            self.search_cache(from, |batches| first_largest(batches, |b| b.max_timestamp_ms).cloned());
         let mut best = match in_cache {
             Ok(found) => found,
             Err(evicted) => return Ok(Err(evicted)),
@@ -74,12 +76,8 @@ impl StreamInner {
     }
 
     fn place(&self, image: &aquifer_image::Image, range: CommittedRange) -> Result<Place, ReadError> {
-        let hole = ReadError::Hole {
-            stream: self.data,
-            offset: range.first,
-            start: self.start(),
-            end: range.end,
-        };
+        let hole =
+            ReadError::Hole { stream: self.data, offset: range.first, start: self.start(), end: range.end };
         Place::of(image, range).ok_or(hole)
     }
 
@@ -133,6 +131,9 @@ impl StreamInner {
 }
 
 /// The first of those with the largest key. (`Iterator::max_by_key` gives the last.)
-fn first_largest<'a>(batches: impl Iterator<Item = &'a Batch>, key: impl Fn(&Batch) -> i64) -> Option<&'a Batch> {
+fn first_largest<'a>(
+    batches: impl Iterator<Item = &'a Batch>,
+    key: impl Fn(&Batch) -> i64,
+) -> Option<&'a Batch> {
     batches.reduce(|best, next| if key(next) > key(best) { next } else { best })
 }

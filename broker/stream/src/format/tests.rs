@@ -89,7 +89,8 @@ fn an_index_finds_the_block_of_an_offset() {
     assert_eq!(index.blocks_of(7), 0..3);
     assert_eq!(index.blocks_of(8), 3..4);
     assert_eq!(index.blocks_of(9), 0..0);
-    for (offset, found) in [(9, None), (10, Some(0)), (14, Some(0)), (15, Some(1)), (24, Some(2)), (25, None)] {
+    for (offset, found) in [(9, None), (10, Some(0)), (14, Some(0)), (15, Some(1)), (24, Some(2)), (25, None)]
+    {
         assert_eq!(index.block_at(7, offset), found, "offset {offset}");
     }
     assert_eq!(index.block_at(8, 3), Some(3));

@@ -134,7 +134,9 @@ async fn store_object(
     let mut prepared = None;
     loop {
         if !shared.store_checked.load(Ordering::Acquire) {
-            if let Err(reason) = marker::check_now(&shared.store, &shared.metadata.image(), shared.cluster).await {
+            if let Err(reason) =
+                marker::check_now(&shared.store, &shared.metadata.image(), shared.cluster).await
+            {
                 warn!(reason, "no upload before the store is known to be ours");
                 pause.after_failure(shared).await;
                 continue;

@@ -24,8 +24,8 @@ use futures::stream::FuturesOrdered;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use self::job::{Done, Job};
 pub(crate) use self::job::UploadError;
+use self::job::{Done, Job};
 use crate::lock::lock;
 use crate::segment;
 use crate::shared::Shared;

@@ -26,7 +26,12 @@ pub(crate) struct Written {
 }
 
 /// Writes the job's object under `key`.
-pub(crate) async fn put(shared: &Shared, job: &Job, object: ObjectId, key: &str) -> Result<Written, StoreError> {
+pub(crate) async fn put(
+    shared: &Shared,
+    job: &Job,
+    object: ObjectId,
+    key: &str,
+) -> Result<Written, StoreError> {
     let mut writer = ObjectWriter::new(Origin {
         object: object.get(),
         cluster: *shared.cluster.get().as_bytes(),
