@@ -36,7 +36,7 @@ impl Follower {
     fn apply(&mut self, chunk: FeedChunk) {
         match chunk {
             FeedChunk::Snapshot { index, image } => {
-                self.image = image;
+                self.image = *image;
                 self.pass(index);
             }
             FeedChunk::Entries { entries, through } => {

@@ -24,7 +24,7 @@ pub enum FeedChunk {
         /// The last entry the image covers.
         index: LogIndex,
         /// The image; cloning it is O(1).
-        image: Image,
+        image: Box<Image>,
     },
     /// The commands after the reader's position, in order.
     Entries {
@@ -105,7 +105,7 @@ impl Machine {
             return None;
         }
         if after < state.feed.start {
-            return Some(FeedChunk::Snapshot { index: through, image: state.image.clone() });
+            return Some(FeedChunk::Snapshot { index: through, image: Box::new(state.image.clone()) });
         }
         let (entries, complete) = state.feed.after(after);
         let through = entries.last().filter(|_| !complete).map_or(through, |(index, _)| *index);

@@ -20,6 +20,7 @@ struct Disk {
     undo: Vec<Undo>,
     snapshot: Option<(u64, Vec<u8>)>,
     closed: bool,
+    broken: bool,
 }
 
 #[derive(Debug, Default)]
@@ -55,9 +56,16 @@ impl MemoryStorage {
         disk.closed = true;
     }
 
-    /// Opens what was closed or crashed.
+    /// From now on every write and every sync fails, as on a device that died; reading still works. Until the
+    /// storage is opened again.
+    pub fn break_writes(&self) {
+        self.lock().broken = true;
+    }
+
+    /// Opens what was closed, crashed or broken.
     pub(crate) fn open(&self) {
-        self.lock().closed = false;
+        let mut disk = self.lock();
+        (disk.closed, disk.broken) = (false, false);
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {
@@ -68,6 +76,11 @@ impl MemoryStorage {
     fn opened(&self) -> io::Result<MutexGuard<'_, Disk>> {
         let disk = self.lock();
         if disk.closed { Err(io::Error::other("the storage is closed")) } else { Ok(disk) }
+    }
+
+    fn writable(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        let disk = self.opened()?;
+        if disk.broken { Err(io::Error::other("the storage takes no more writes")) } else { Ok(disk) }
     }
 }
 
@@ -93,7 +106,7 @@ impl LogBackend for MemoryStorage {
     }
 
     fn write(&self, batch: WriteBatch) -> io::Result<()> {
-        let mut disk = self.opened()?;
+        let mut disk = self.writable()?;
         if !batch.remove.is_empty() {
             let doomed: Vec<u64> = disk.now.entries.range(batch.remove).map(|(index, _)| *index).collect();
             for index in doomed {
@@ -113,7 +126,7 @@ impl LogBackend for MemoryStorage {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.opened()?.undo.clear();
+        self.writable()?.undo.clear();
         Ok(())
     }
 
@@ -124,7 +137,7 @@ impl LogBackend for MemoryStorage {
 
 impl SnapshotPlace for MemoryStorage {
     fn store(&self, index: u64, bytes: &[u8]) -> io::Result<()> {
-        self.opened()?.snapshot = Some((index, bytes.to_vec()));
+        self.writable()?.snapshot = Some((index, bytes.to_vec()));
         Ok(())
     }
 

@@ -48,7 +48,7 @@ async fn count_up(quorum: &Quorum, proposer: usize) {
 fn a_member_killed_at_any_moment_has_what_it_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let random = aquifer_runtime::Random::from_os();
-    let mut acked = vec![0u64; PROPOSERS];
+    let mut acked = [0u64; PROPOSERS];
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["killed::child", "--exact", "--nocapture", "--test-threads=1"])

@@ -168,3 +168,31 @@ async fn the_member_stops_with_the_tasks_of_its_node() {
     assert!(quorum.propose(set("a", "1")).await.is_err());
     lab.start(single(dir.path())).await.unwrap().shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_disk_fails_stops_its_node_and_says_why() {
+    let lab = Lab::new();
+    let storage = MemoryStorage::new();
+    let mut config = single("unused".as_ref());
+    config.storage = Storage::Memory(storage.clone());
+    let tasks = TaskGroup::new();
+    let quorum = lab.start_with(config.clone(), &tasks).await.unwrap();
+    quorum.propose(set("a", "1")).await.unwrap().1.unwrap();
+
+    storage.break_writes();
+    let error = quorum.propose(set("a", "2")).await.unwrap_err();
+    assert_eq!(error.effect(), Effect::Unknown, "{error}");
+    tasks.stopping().cancelled().await;
+    let failure = tasks.failure().expect("a failed disk stops the node").to_string();
+    assert!(failure.contains("takes no more writes"), "{failure}");
+    let error = quorum.propose(set("a", "3")).await.unwrap_err();
+    assert!(
+        matches!(&error, ProposeError::Stopped { reason, .. } if reason.contains("no more writes")),
+        "{error}"
+    );
+    quorum.shutdown().await;
+
+    let again = lab.start(config).await.unwrap();
+    assert_eq!(get(&again, "a").as_deref(), Some("1"));
+    again.shutdown().await;
+}

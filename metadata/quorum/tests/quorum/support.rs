@@ -90,7 +90,7 @@ pub(crate) async fn commit(member: &Quorum, command: Command) -> LogIndex {
                     return index;
                 }
                 Err(error) if error.effect() == Effect::None => {
-                    tokio::time::sleep(Duration::from_millis(5)).await
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 Err(error) => panic!("{error}"),
             }

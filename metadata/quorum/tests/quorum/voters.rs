@@ -127,7 +127,10 @@ async fn over_a_network_that_loses_messages_what_is_acknowledged_is_there_once()
         let mut acked = 0u32;
         for n in 1..=25u32 {
             match member.propose(set(&name, &n.to_string())).await {
-                Ok((_, verdict)) => drop(verdict.map(|_| acked = n).unwrap()),
+                Ok((_, verdict)) => {
+                    verdict.unwrap();
+                    acked = n;
+                }
                 Err(ProposeError::Unknown { .. } | ProposeError::NoLeader { .. }) => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
