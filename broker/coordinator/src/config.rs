@@ -20,10 +20,6 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_retention_check_interval_ms: i64,
-    /// `offsets.topic.num.partitions`; of use only when the topic is created.
-    pub offsets_topic_partitions: u32,
-    /// `offsets.topic.replication.factor`; nominal, shown to clients.
-    pub offsets_topic_replication_factor: u16,
 }
 
 /// A new member that waits in its first rebalance is given up after this long, whatever its session timeout (Kafka's
@@ -40,8 +36,6 @@ impl Default for GroupConfig {
             offset_metadata_max_bytes: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1000,
             offsets_retention_check_interval_ms: 600_000,
-            offsets_topic_partitions: 50,
-            offsets_topic_replication_factor: 3,
         }
     }
 }

@@ -80,14 +80,22 @@ pub(crate) enum After {
     Assignment { group_id: String, generation_id: i32, assignment: BTreeMap<String, Bytes>, value: Bytes },
     /// A static member came back under a new member id: let it in, or put the old one back.
     StaticMember(Box<StaticMemberReplaced>),
-    /// Offsets to keep (`Some`) or to forget (`None`), then the answer; `refused` instead if the log does not take them.
+    /// Offsets to keep (`Some`) or to forget (`None`), then the answer.
     Offsets {
         group_id: String,
         changes: Vec<(TopicPartition, Option<OffsetCommitValue>)>,
-        reply: Option<(ReplyId, Response, Response)>,
+        reply: Option<Box<Verdict>>,
     },
     /// The group and all its offsets go.
     Deleted { group_id: String, reply: Option<ReplyId> },
+}
+
+/// The answer to a write: one of two.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Verdict {
+    pub(crate) to: ReplyId,
+    pub(crate) accepted: Response,
+    pub(crate) refused: Response,
 }
 
 /// The way back from a static member's replacement that could not be written.

@@ -2,24 +2,25 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, PoisonError, RwLock},
 };
 
-use tokio::sync::{mpsc, oneshot};
+use aquifer_client::MetadataClient;
+use aquifer_partition::Partitions;
+use aquifer_runtime::{Clock, OnEnd, Random, TaskGroup};
+use aquifer_types::NodeId;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
     CommitRequest, CommitResponse, DeleteOffsetsRequest, DeleteOffsetsResponse, DescribeResponse,
     FetchOffsetsRequest, FetchOffsetsResponse, GroupConfig, GroupError, HeartbeatRequest, JoinRefused,
-    JoinRequest, JoinResponse, LeaveRequest, LeaveResponse, ListedGroup, SyncRequest, SyncResponse,
+    JoinRequest, JoinResponse, LeaveRequest, LeaveResponse, ListedGroup, OFFSETS_TOPIC, SyncRequest,
+    SyncResponse,
     event::{Request, Response},
+    owner::{Message, Parts},
+    supervisor::{Mailboxes, Supervisor},
 };
-
-/// A request and the way back for its answer.
-#[derive(Debug)]
-pub(crate) struct Message {
-    pub(crate) request: Request,
-    pub(crate) reply: oneshot::Sender<Response>,
-}
 
 /// The partition of `__consumer_offsets` that keeps a group: Java's `String.hashCode` without its sign bit, modulo the
 /// number of partitions.
@@ -31,24 +32,41 @@ pub fn partition_for(group_id: &str, partitions: u32) -> i32 {
 }
 
 /// The groups that this node coordinates. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Groups {
-    config: Arc<GroupConfig>,
-    owners: Arc<RwLock<Owners>>,
-}
+#[derive(Clone)]
+pub struct Groups(Arc<Inner>);
 
-/// Mailboxes of the running owners, by partition index.
-#[derive(Debug, Default)]
-pub(crate) struct Owners {
-    /// Number of partitions of the offsets topic, 0 while it does not exist.
-    pub(crate) partitions: u32,
-    pub(crate) mailboxes: BTreeMap<i32, mpsc::Sender<Message>>,
+struct Inner {
+    node: NodeId,
+    config: Arc<GroupConfig>,
+    metadata: MetadataClient,
+    mailboxes: Mailboxes,
 }
 
 impl Groups {
-    pub(crate) fn new(config: GroupConfig) -> (Self, Arc<RwLock<Owners>>) {
-        let owners = Arc::new(RwLock::new(Owners::default()));
-        (Self { config: Arc::new(config), owners: Arc::clone(&owners) }, owners)
+    /// Coordinates the groups of every partition of `__consumer_offsets` that `node` leads, until `tasks` stops. Whoever
+    /// answers FindCoordinator creates that topic on first use.
+    pub fn start(
+        config: GroupConfig,
+        node: NodeId,
+        partitions: Partitions,
+        metadata: MetadataClient,
+        clock: Clock,
+        random: Random,
+        tasks: &TaskGroup,
+    ) -> Self {
+        let config = Arc::new(config);
+        let mailboxes: Mailboxes = Arc::new(RwLock::default());
+        let supervisor = Supervisor {
+            parts: Parts { config: Arc::clone(&config), clock, random },
+            metadata: metadata.clone(),
+            partitions,
+            mailboxes: Arc::clone(&mailboxes),
+            tasks: tasks.clone(),
+            owned: BTreeMap::new(),
+            ended: Arc::new(Notify::new()),
+        };
+        tasks.spawn("group-coordinator", OnEnd::StopGroup, supervisor.run());
+        Self(Arc::new(Inner { node, config, metadata, mailboxes }))
     }
 
     /// JoinGroup. Waits until the generation is formed, so up to the longest rebalance timeout of the members.
@@ -62,7 +80,7 @@ impl Groups {
         if !names.chain([&request.protocol_type, &request.client_id]).chain(&request.instance_id).all(fits) {
             return refused(GroupError::InvalidRequest);
         }
-        let limits = self.config.min_session_timeout_ms..=self.config.max_session_timeout_ms;
+        let limits = self.0.config.min_session_timeout_ms..=self.0.config.max_session_timeout_ms;
         if !limits.contains(&request.session_timeout_ms) {
             return refused(GroupError::InvalidSessionTimeout);
         }
@@ -147,8 +165,8 @@ impl Groups {
     /// ListGroups: every group that this node coordinates. Refused as a whole while one partition is loading, as in Kafka.
     pub async fn list(&self) -> Result<Vec<ListedGroup>, GroupError> {
         let mailboxes: Vec<_> = {
-            let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
-            owners.mailboxes.values().cloned().collect()
+            let mailboxes = self.0.mailboxes.read().unwrap_or_else(PoisonError::into_inner);
+            mailboxes.values().cloned().collect()
         };
         let mut groups = Vec::new();
         for mailbox in mailboxes {
@@ -165,21 +183,31 @@ impl Groups {
         if !fits(group_id) {
             return Err(GroupError::InvalidRequest);
         }
+        let image = self.0.metadata.image();
+        let topic = image.topic_by_name(OFFSETS_TOPIC).ok_or(GroupError::NotCoordinator)?;
+        let index = partition_for(group_id, topic.partition_count.unsigned_abs());
+        if image.partition(topic.id, index).and_then(|partition| partition.leader) != Some(self.0.node) {
+            return Err(GroupError::NotCoordinator);
+        }
         let mailbox = {
-            let owners = self.owners.read().unwrap_or_else(PoisonError::into_inner);
-            if owners.partitions == 0 {
-                return Err(GroupError::NotCoordinator);
-            }
-            owners.mailboxes.get(&partition_for(group_id, owners.partitions)).cloned()
+            let mailboxes = self.0.mailboxes.read().unwrap_or_else(PoisonError::into_inner);
+            mailboxes.get(&index).cloned()
         };
-        post(&mailbox.ok_or(GroupError::NotCoordinator)?, request).await
+        // Ours, but the partition is still being opened.
+        post(&mailbox.ok_or(GroupError::CoordinatorLoadInProgress)?, request).await
+    }
+}
+
+impl fmt::Debug for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Groups").field("node", &self.0.node).finish_non_exhaustive()
     }
 }
 
 /// A full mailbox makes the caller wait: each connection has few requests in flight, so callers are bounded.
 async fn post(mailbox: &mpsc::Sender<Message>, request: Request) -> Result<Response, GroupError> {
     let (reply, answer) = oneshot::channel();
-    mailbox.send(Message { request, reply }).await.map_err(|_| GroupError::NotCoordinator)?;
+    mailbox.send(Message::Ask { request, reply }).await.map_err(|_| GroupError::NotCoordinator)?;
     match answer.await {
         Ok(Response::Refused(error)) => Err(error),
         Ok(response) => Ok(response),

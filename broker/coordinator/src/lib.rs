@@ -19,9 +19,11 @@ mod event;
 mod group;
 mod groups;
 mod offsets;
+mod owner;
 mod request;
 mod schema;
 mod shard;
+mod supervisor;
 
 pub use config::{GroupConfig, OFFSETS_TOPIC};
 pub use error::GroupError;

@@ -15,12 +15,21 @@ impl Partition {
     /// # Errors
     /// See [`DeleteError`].
     pub async fn delete_records(&self, offset: i64) -> Result<i64, DeleteError> {
-        if self.is_closed() {
-            return Err(DeleteError::NotLeader);
-        }
         let config = self.config();
         if !config.delete {
             return Err(DeleteError::Policy { policy: config.cleanup_policy().to_owned() });
+        }
+        self.raise_log_start(offset).await
+    }
+
+    /// Deletes as [`delete_records`](Self::delete_records), whatever the topic's cleanup policy: for a coordinator,
+    /// which has written what is still valid behind `offset`.
+    ///
+    /// # Errors
+    /// See [`DeleteError`].
+    pub async fn raise_log_start(&self, offset: i64) -> Result<i64, DeleteError> {
+        if self.is_closed() {
+            return Err(DeleteError::NotLeader);
         }
         let high_watermark = self.high_watermark();
         let offset = if offset == -1 { high_watermark } else { offset };

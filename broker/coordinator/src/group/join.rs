@@ -151,7 +151,7 @@ impl GroupState {
                 turn.effects.push(Effect::Write { records: vec![record], after });
             }
             GroupPhase::Stable => {
-                self.rebalance_or_complete(turn, "a static member changed the selected protocol")
+                self.rebalance_or_complete(turn, "a static member changed the selected protocol");
             }
             GroupPhase::CompletingRebalance => self.prepare_rebalance(turn, "a static member joins again"),
             GroupPhase::PreparingRebalance => self.maybe_complete_join(turn),

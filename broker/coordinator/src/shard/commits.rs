@@ -4,7 +4,7 @@ use super::Shard;
 use crate::{
     CommitRequest, CommitResult, DeleteOffsetsRequest, FetchOffsetsRequest, FetchedOffset, GroupError,
     GroupPhase, TopicPartition,
-    event::{After, Effect, Now, ReplyId, Response},
+    event::{After, Effect, Now, ReplyId, Response, Verdict},
     offsets::{fetched, offset_record},
     schema::OffsetCommitValue,
 };
@@ -51,7 +51,7 @@ impl Shard {
             return Some(accepted);
         }
         let refused = Response::Commit(Err(GroupError::CoordinatorNotAvailable));
-        let reply = Some((reply, accepted, refused));
+        let reply = Some(Box::new(Verdict { to: reply, accepted, refused }));
         effects.push(Effect::Write {
             records,
             after: After::Offsets { group_id: request.group_id, changes, reply },
@@ -126,7 +126,8 @@ impl Shard {
             return Some(accepted);
         }
         let refused = Response::DeleteOffsets(Err(GroupError::CoordinatorNotAvailable));
-        effects.push(forget_offsets(&request.group_id, deleted, Some((reply, accepted, refused))));
+        let verdict = Verdict { to: reply, accepted, refused };
+        effects.push(forget_offsets(&request.group_id, deleted, Some(Box::new(verdict))));
         None
     }
 }
@@ -135,7 +136,7 @@ impl Shard {
 pub(super) fn forget_offsets(
     group_id: &str,
     partitions: Vec<TopicPartition>,
-    reply: Option<(ReplyId, Response, Response)>,
+    reply: Option<Box<Verdict>>,
 ) -> Effect {
     let records = partitions.iter().map(|partition| offset_record(group_id, partition, None)).collect();
     let changes = partitions.into_iter().map(|partition| (partition, None)).collect();

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::{
     GroupConfig, GroupError, GroupPhase, JoinRefused, JoinRequest, LeaveRequest, MemberLeft,
-    event::{After, Effect, Event, LogRecord, Now, Replayed, ReplyId, Request, Response},
+    event::{After, Effect, Event, LogRecord, Now, Replayed, ReplyId, Request, Response, Verdict},
     group::{GroupState, Turn, group_key},
     offsets::{Offsets, offset_record},
     schema::{GroupMetadataValue, Key, OffsetCommitValue, SchemaError},
@@ -40,6 +40,10 @@ pub(crate) struct Shard {
 impl Shard {
     pub(crate) fn new(config: Arc<GroupConfig>) -> Self {
         Self { config, groups: BTreeMap::new(), wakes: BTreeSet::new() }
+    }
+
+    pub(crate) fn group_count(&self) -> usize {
+        self.groups.len()
     }
 
     /// Takes in one record of the log, in order.
@@ -150,7 +154,8 @@ impl Shard {
                         offsets.set(partition, value);
                     }
                 }
-                if let Some((to, accepted, refused)) = reply {
+                if let Some(verdict) = reply {
+                    let Verdict { to, accepted, refused } = *verdict;
                     effects.push(Effect::Reply { to, response: if taken { accepted } else { refused } });
                 }
             }
