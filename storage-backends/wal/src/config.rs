@@ -25,6 +25,8 @@ pub struct WalConfig {
     /// How fast new files are zeroed behind a running node, in bytes per second. A writer that waits for a file
     /// lifts the bound.
     pub zeroing_bytes_per_second: u64,
+    /// Size of a file of the ring, whole blocks; `None`: a sixteenth of the capacity, 1 to 64 MiB.
+    pub file_bytes: Option<u64>,
     /// Where an operator accepts to lose what follows (`wal.accept.loss`), as the error of a refused start names it.
     pub accept_loss: Option<LossPoint>,
 }
@@ -34,6 +36,15 @@ impl WalConfig {
     pub const MIN_CAPACITY: u64 = 4 << 20;
     /// The most `frames_in_flight`. A part of the format: recovery looks that many frames ahead.
     pub const MAX_IN_FLIGHT: usize = 8;
+    /// Files that the capacity holds at least: one is written, one is about to be, the others wait to be trimmed.
+    const MIN_FILES: u64 = 4;
+
+    /// The size of a file of the ring.
+    pub(crate) fn ring_file_bytes(&self) -> u64 {
+        let block = aquifer_disk::BLOCK as u64;
+        let bytes = self.file_bytes.unwrap_or((self.capacity_bytes / 16).clamp(1 << 20, 64 << 20));
+        (bytes.min(self.capacity_bytes / Self::MIN_FILES) / block * block).max(block)
+    }
 }
 
 impl Default for WalConfig {
@@ -43,6 +54,7 @@ impl Default for WalConfig {
             idle_frame: Duration::from_millis(5),
             frames_in_flight: 4,
             zeroing_bytes_per_second: 256 << 20,
+            file_bytes: None,
             accept_loss: None,
         }
     }

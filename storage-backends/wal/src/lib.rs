@@ -13,9 +13,19 @@
 
 mod config;
 mod error;
+mod frame;
+mod identity;
+mod joiner;
+mod keeper;
 mod opened;
+mod reader;
 mod record;
+mod recovery;
+mod ring;
+mod shared;
+mod survey;
 mod wal;
+mod writer;
 
 pub use config::{Identity, LossPoint, WalConfig};
 pub use error::{AppendError, Corruption, FullLimit, LostRange, OpenError, WalDead};

@@ -1,9 +1,14 @@
 use std::sync::Arc;
 
 use aquifer_disk::Disk;
-use aquifer_runtime::TaskGroup;
+use aquifer_runtime::{OnEnd, TaskGroup};
 
-use crate::{Identity, OpenError, Recovered, Wal, WalConfig};
+use crate::keeper::Keeper;
+use crate::recovery::{self, Scan};
+use crate::ring::{Files, Name, Ring, RingFile};
+use crate::shared::Shared;
+use crate::writer::{Stamp, Start, Writer};
+use crate::{Identity, OpenError, Recovered, Wal, WalConfig, identity};
 
 /// A WAL whose past was read and whose future has not begun.
 #[derive(Debug)]
@@ -12,6 +17,15 @@ pub struct Opened {
     pub recovered: Recovered,
     /// Whether the directory was blank: a new node, or a disk that was replaced or wiped.
     pub blank: bool,
+    config: WalConfig,
+    disk: Arc<dyn Disk>,
+    identity: Identity,
+    files: Files,
+    next_lsn: u64,
+    trimmed: u64,
+    checksum: u32,
+    recovered_bytes: u64,
+    newest: Option<u64>,
 }
 
 /// Opens a WAL's directory and scans all that was not trimmed.
@@ -19,8 +33,44 @@ pub struct Opened {
 /// A blank directory is made ours. Space for `config.capacity_bytes` is reserved at once, so that a disk that is too
 /// small is told now ([`aquifer_disk::DiskError::NoSpace`]) and not in the middle of a write.
 pub async fn open(config: WalConfig, disk: Arc<dyn Disk>, identity: Identity) -> Result<Opened, OpenError> {
-    let _ = (config, disk, identity);
-    todo!("lands next")
+    let names = disk.list().await?;
+    let names: Vec<_> = names.iter().filter_map(|entry| Name::parse(&entry.name)).collect();
+    let blank = identity::check(&disk, &identity, !names.is_empty()).await?;
+    if blank {
+        identity::write(&disk, &identity).await?;
+    }
+    let (mut ready, mut zeroing) = (Vec::new(), Vec::new());
+    for name in names {
+        let file = RingFile { name: name.to_string(), file: disk.open(&name.to_string()).await? };
+        match name {
+            Name::Ready(_) => ready.push(file),
+            Name::Zeroing(_) => zeroing.push(file),
+        }
+    }
+    let Scan { segments, live, free, next_lsn, trimmed, checksum, newest } =
+        recovery::scan(ready, &identity, config.accept_loss).await?;
+    let mut files = Files { live, free, zeroing };
+    files.complete(&disk, &config).await?;
+    let mut recovered_bytes = 0;
+    for segment in &segments {
+        recovered_bytes += segment.records.iter().map(|(_, record)| record.payload.len() as u64).sum::<u64>();
+        let (id, records, verdict) = (segment.id, segment.records.len(), segment.verdict);
+        tracing::info!(segment = id, records, ?verdict, "recovered a segment of the WAL");
+    }
+    let recovered = Recovered { segments };
+    Ok(Opened {
+        recovered,
+        blank,
+        config,
+        disk,
+        identity,
+        files,
+        next_lsn,
+        trimmed,
+        checksum,
+        recovered_bytes,
+        newest,
+    })
 }
 
 impl Opened {
@@ -28,7 +78,7 @@ impl Opened {
     ///
     /// `segment` is an id that the metadata quorum gave out for this (a raft log index, so it grows). `sink` is called on
     /// the writer's task with the tags of records that became durable, in LSN order and before anybody who waits
-    /// in [`Wal::committed`] wakes; it must be quick and should drain the vector.
+    /// in [`Wal::committed`] wakes; it must be quick, and what it leaves in the vector is dropped.
     ///
     /// The writer runs in `tasks` and ends, after writing what was appended, when the group stops or at [`Wal::close`].
     pub async fn start<T: Send + 'static>(
@@ -37,7 +87,49 @@ impl Opened {
         sink: impl FnMut(&mut Vec<T>) + Send + 'static,
         tasks: &TaskGroup,
     ) -> Result<Wal<T>, OpenError> {
-        let _ = (segment, sink, tasks);
-        todo!("lands next")
+        let Self {
+            recovered_bytes,
+            config,
+            disk,
+            identity,
+            mut files,
+            next_lsn,
+            trimmed,
+            checksum,
+            newest,
+            ..
+        } = self;
+        if let Some(newest) = newest
+            && segment <= newest
+        {
+            return Err(OpenError::StaleSegment { segment, newest });
+        }
+        let zeroing = std::mem::take(&mut files.zeroing);
+        let zeroing_bytes = zeroing.iter().map(RingFile::length).sum();
+        let shared =
+            Arc::new(Shared::new(next_lsn, trimmed, config.capacity_bytes, config.ring_file_bytes()));
+        shared.recovered(next_lsn, recovered_bytes);
+        let ring = Ring::new(files, zeroing_bytes, &config);
+        let (keeper, zeroed, demand) = Keeper::new(disk.clone(), zeroing, config.zeroing_bytes_per_second);
+        let stamp =
+            Stamp { identity, segment, sequence: 0, lsn: next_lsn, touched: next_lsn, checksum, trimmed };
+        let start = Start { shared: shared.clone(), ring, pool: disk.pool().clone(), stamp, zeroed, demand };
+        let writer = Writer::new(start, sink, &config);
+        writer.publish(0);
+
+        let (stopping, ended) = (tasks.stopping().clone(), shared.ended.clone());
+        tasks.spawn("wal-writer", OnEnd::StopGroup, async move {
+            writer.run(stopping).await;
+            // A dead disk is told by every call; only a panic stops the group.
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let for_keeper = shared.clone();
+        tasks.spawn("wal-keeper", OnEnd::StopGroup, async move {
+            if let Err(error) = keeper.run(ended).await {
+                for_keeper.die(error.to_string());
+            }
+            Ok::<_, std::convert::Infallible>(())
+        });
+        Ok(Wal::new(shared))
     }
 }

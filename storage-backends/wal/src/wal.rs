@@ -1,24 +1,28 @@
-use std::marker::PhantomData;
+use std::sync::Arc;
 
+use crate::shared::Shared;
 use crate::{AppendError, Lsn, Record, WalDead};
 
 /// A handle of a running log; cheap to clone. `T` is what the caller wants back when a record is durable.
 #[derive(Debug)]
 pub struct Wal<T> {
-    tag: PhantomData<fn(T)>,
+    shared: Arc<Shared<T>>,
 }
 
 impl<T> Clone for Wal<T> {
     fn clone(&self) -> Self {
-        Self { tag: PhantomData }
+        Self { shared: self.shared.clone() }
     }
 }
 
 /// How full the log is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Bytes of files that hold records not trimmed yet, and of records queued.
+    /// Bytes of records that are not trimmed yet, durable or queued.
     pub unoffloaded_bytes: u64,
+    /// Bytes of the files that hold them (space comes back in whole files), and of records queued: this is what makes
+    /// the log full.
+    pub used_bytes: u64,
     /// `wal.size` in bytes.
     pub capacity_bytes: u64,
     /// End of what is durable.
@@ -37,28 +41,30 @@ impl Usage {
 
     /// Whether writers should be slowed down.
     pub fn throttle(&self) -> bool {
-        self.unoffloaded_bytes * 100 >= self.capacity_bytes * Self::THROTTLE_PERCENT
+        self.used_bytes * 100 >= self.capacity_bytes * Self::THROTTLE_PERCENT
     }
 
     /// Whether writers should be refused. [`Wal::append`] itself refuses only at the capacity.
     pub fn refuse(&self) -> bool {
-        self.unoffloaded_bytes * 100 >= self.capacity_bytes * Self::REFUSE_PERCENT
+        self.used_bytes * 100 >= self.capacity_bytes * Self::REFUSE_PERCENT
     }
 }
 
 impl<T: Send + 'static> Wal<T> {
+    pub(crate) fn new(shared: Arc<Shared<T>>) -> Self {
+        Self { shared }
+    }
+
     /// Queues a record. Synchronous, under a short lock, never waiting for the disk. LSN order is call order.
     ///
     /// The record is in the log when this returns, and durable when [`committed`](Self::committed) says so.
     pub fn append(&self, record: Record, tag: T) -> Result<Lsn, AppendError> {
-        let _ = (record, tag);
-        todo!("lands next")
+        self.shared.append(record, tag)
     }
 
     /// Waits until the record at `lsn` (and so all before it) is durable.
     pub async fn committed(&self, lsn: Lsn) -> Result<(), WalDead> {
-        let _ = lsn;
-        todo!("lands next")
+        self.shared.committed(lsn).await
     }
 
     /// Lets everything below `below` go, recovered segments included: it is offloaded, and that is committed.
@@ -68,22 +74,23 @@ impl<T: Send + 'static> Wal<T> {
     /// # Panics
     /// If `below` lies beyond what is durable: that is a bug that would lose data.
     pub fn trim(&self, below: Lsn) {
-        let _ = below;
-        todo!("lands next")
+        self.shared.trim(below);
     }
 
     /// How full the log is.
     pub fn usage(&self) -> Usage {
-        todo!("lands next")
+        self.shared.usage()
     }
 
     /// The failure that ended this log, if one did.
     pub fn failure(&self) -> Option<WalDead> {
-        todo!("lands next")
+        self.shared.dead().cloned()
     }
 
     /// Refuses further appends, writes what was queued, and returns when all of it is durable and the writer has ended.
     pub async fn close(&self) -> Result<(), WalDead> {
-        todo!("lands next")
+        self.shared.close();
+        self.shared.ended.cancelled().await;
+        self.failure().map_or(Ok(()), Err)
     }
 }

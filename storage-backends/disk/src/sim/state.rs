@@ -296,7 +296,8 @@ impl File {
         let block =
             self.blocks.entry(position / BLOCK as u64).or_insert_with(|| vec![0; BLOCK].into_boxed_slice());
         block[position as usize % BLOCK..][..bytes.len()].copy_from_slice(bytes);
-        if block.iter().all(|byte| *byte == 0) {
+        // Zeroed files stay small.
+        if bytes.iter().all(|byte| *byte == 0) && block.iter().all(|byte| *byte == 0) {
             self.blocks.remove(&(position / BLOCK as u64));
         }
     }

@@ -1,0 +1,367 @@
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aquifer_disk::{AlignedBuf, BufferPool, DiskError, Pending};
+use futures::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use crate::frame::{FRAGMENT, Fragment, HEADER, Header, MAX_FRAME};
+use crate::keeper::Demand;
+use crate::ring::{Ring, RingFile};
+use crate::shared::{Entry, Framed, Shared};
+use crate::{Identity, WalConfig};
+
+/// While frames are in flight, less than this is not worth one of its own: it waits for the next to land.
+const WORTHWHILE: u64 = 64 << 10;
+/// No smaller part of a record is put at a frame's end.
+const MIN_PART: usize = 512;
+
+/// The owner of the log's end: makes frames of what is queued, keeps several in flight and commits them in order.
+pub(crate) struct Writer<T, S> {
+    shared: Arc<Shared<T>>,
+    sink: S,
+    ring: Ring,
+    pool: BufferPool,
+    stamp: Stamp,
+    frames_in_flight: usize,
+    idle_frame: std::time::Duration,
+    /// Files that were zeroed.
+    zeroed: mpsc::Receiver<RingFile>,
+    demand: Demand,
+
+    taken: VecDeque<Entry<T>>,
+    taken_bytes: u64,
+    /// Bytes of the first entry's payload that are in a frame already.
+    cut: usize,
+    in_flight: VecDeque<Flight<T>>,
+    landings: FuturesUnordered<Landing>,
+    /// Tags of what became durable, reused.
+    durable: Vec<T>,
+    /// Emptied vectors of tags, reused.
+    spare_tags: Vec<Vec<T>>,
+    /// Whether frames with records were issued after the last one without.
+    unsettled: bool,
+    settle_at: Option<Instant>,
+    closing: bool,
+}
+
+/// What the next frame's header says.
+#[derive(Debug)]
+pub(crate) struct Stamp {
+    pub(crate) identity: Identity,
+    pub(crate) segment: u64,
+    pub(crate) sequence: u64,
+    /// The LSN of the next record, or of the one that is cut.
+    pub(crate) lsn: u64,
+    /// The LSN after the last record that any frame touched.
+    pub(crate) touched: u64,
+    pub(crate) checksum: u32,
+    /// The trim that the last frame told.
+    pub(crate) trimmed: u64,
+}
+
+/// A frame in flight.
+pub(crate) struct Flight<T> {
+    sequence: u64,
+    landed: bool,
+    /// The LSN after its last whole record.
+    end: u64,
+    /// The trim that it tells.
+    trimmed: u64,
+    tags: Vec<T>,
+}
+
+/// The write of a frame.
+pub(crate) struct Landing {
+    sequence: u64,
+    write: Pending<()>,
+}
+
+impl Future for Landing {
+    type Output = (u64, Result<(), DiskError>);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let sequence = self.sequence;
+        Pin::new(&mut self.write).poll(context).map(|result| (sequence, result))
+    }
+}
+
+/// Lets nobody wait for a writer that is gone, however it went.
+struct Ending<T>(Arc<Shared<T>>);
+
+impl<T> Drop for Ending<T> {
+    fn drop(&mut self) {
+        if !self.0.ended.is_cancelled() {
+            self.0.die(
+                "its writer stopped unexpectedly; restart the node, nothing acknowledged is lost".to_owned(),
+            );
+        }
+    }
+}
+
+impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
+    /// Runs until the log is closed or `stopping`, and everything queued is durable; or until the disk fails.
+    pub(crate) async fn run(mut self, stopping: aquifer_runtime::CancellationToken) {
+        let ending = Ending(self.shared.clone());
+        loop {
+            let (bytes, closing) = self.shared.take(&mut self.taken);
+            self.taken_bytes += bytes;
+            self.closing = closing;
+            if self.shared.dead().is_some() {
+                return;
+            }
+            self.issue();
+            if self.closing && self.taken.is_empty() && self.in_flight.is_empty() {
+                break;
+            }
+            if !self.shared.wake_at(self.worth_waking_for()) {
+                continue;
+            }
+            let settle_at = self.settle_at;
+            let settle = async move {
+                match settle_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(landed) = self.landings.next() => {
+                    if let Err(error) = self.land(landed) {
+                        return self.shared.die(error.to_string());
+                    }
+                }
+                () = self.shared.wake.notified() => {}
+                Some(file) = self.zeroed.recv() => {
+                    self.ring.zeroed(file);
+                    self.publish(0);
+                }
+                () = settle => self.issue_empty(),
+                () = stopping.cancelled(), if !self.closing => self.shared.close(),
+            }
+        }
+        self.shared.end();
+        drop(ending);
+    }
+
+    /// How many fresh bytes would change what the writer does.
+    fn worth_waking_for(&self) -> u64 {
+        if self.in_flight.is_empty() {
+            1
+        } else if self.in_flight.len() < self.frames_in_flight {
+            WORTHWHILE.saturating_sub(self.taken_bytes).max(1)
+        } else {
+            u64::MAX
+        }
+    }
+
+    /// Issues the frames that are due.
+    fn issue(&mut self) {
+        while self.in_flight.len() < self.frames_in_flight {
+            if !self.taken.is_empty() {
+                let due = self.in_flight.is_empty() || self.taken_bytes >= WORTHWHILE;
+                if !due || !self.issue_records() {
+                    return;
+                }
+            } else if self.wants_to_tell() {
+                self.issue_empty();
+                return;
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Whether a frame without records is due: to tell a trim that frees a file, or as the last one of all.
+    fn wants_to_tell(&self) -> bool {
+        let trimmed = self.shared.trimmed_end();
+        (trimmed > self.stamp.trimmed && self.ring.frees(trimmed))
+            || (self.closing && self.unsettled && self.in_flight.is_empty())
+    }
+
+    /// Makes one frame of what was taken; false if there is no place for it yet.
+    fn issue_records(&mut self) -> bool {
+        let Some(largest) = self.largest_frame() else { return false };
+        let mut frame = self.pool.take(self.wanted_bytes(largest));
+        frame.extend_zeros(HEADER);
+        let (lsn, continues, mut fragments, mut bytes) = (self.stamp.lsn, self.cut > 0, 0, 0);
+        let mut tags = self.spare_tags.pop().unwrap_or_default();
+        while let Some(entry) = self.taken.front() {
+            let left = entry.record.payload.len() - self.cut;
+            let space = largest - frame.len();
+            if space < FRAGMENT + left.min(MIN_PART) {
+                break;
+            }
+            let part = left.min(space - FRAGMENT);
+            Fragment::write(&mut frame, &entry.record, self.cut, part);
+            fragments += 1;
+            bytes += part as u64;
+            if part < left {
+                self.cut += part;
+                break;
+            }
+            self.cut = 0;
+            bytes += FRAGMENT as u64;
+            self.stamp.lsn += 1;
+            tags.extend(self.taken.pop_front().map(|entry| entry.tag));
+        }
+        self.taken_bytes -= bytes;
+        self.unsettled = true;
+        self.launch(frame, Contents { lsn, continues, fragments, tags });
+        self.publish(bytes);
+        true
+    }
+
+    /// Settles that the frames before were written whole, and tells what was trimmed.
+    fn issue_empty(&mut self) {
+        self.settle_at = None;
+        let Some(_) = self.largest_frame() else { return };
+        let mut frame = self.pool.take(HEADER);
+        frame.extend_zeros(HEADER);
+        self.unsettled = false;
+        let tags = self.spare_tags.pop().unwrap_or_default();
+        self.launch(frame, Contents { lsn: self.stamp.lsn, continues: false, fragments: 0, tags });
+        self.publish(0);
+    }
+
+    /// The size of the frame that the queue would like to be, at most `largest`.
+    fn wanted_bytes(&self, largest: usize) -> usize {
+        let mut wanted = HEADER;
+        for entry in &self.taken {
+            wanted += FRAGMENT + entry.record.payload.len();
+            if wanted >= largest {
+                return largest;
+            }
+        }
+        wanted
+    }
+
+    fn largest_frame(&mut self) -> Option<usize> {
+        let largest = self.ring.largest_frame(self.stamp.touched);
+        if largest.is_none() {
+            self.demand.hurry();
+        }
+        largest.map(|largest| largest.min(MAX_FRAME))
+    }
+
+    fn launch(&mut self, mut frame: AlignedBuf, contents: Contents<T>) {
+        let Contents { lsn, continues, fragments, tags } = contents;
+        let sequence = self.stamp.sequence;
+        let trimmed = self.shared.trimmed_end();
+        let header = Header {
+            identity: self.stamp.identity,
+            continues,
+            epoch: self.stamp.segment,
+            segment: self.stamp.segment,
+            sequence,
+            lsn,
+            oldest_in_flight: self.in_flight.front().map_or(sequence, |oldest| oldest.sequence),
+            commit_lsn: self.shared.committed_end(),
+            trim_lsn: trimmed,
+            body_length: 0,
+            fragments,
+            previous_checksum: self.stamp.checksum,
+            body_checksum: 0,
+        };
+        self.stamp.touched = header.touched_end();
+        self.stamp.checksum = header.seal(&mut frame);
+        self.stamp.sequence += 1;
+        self.stamp.trimmed = trimmed;
+        self.settle_at = None;
+        let place = self.ring.place(frame.len());
+        let write = place.file.write(place.position, Arc::new(frame));
+        self.landings.push(Landing { sequence, write });
+        self.in_flight.push_back(Flight { sequence, landed: false, end: self.stamp.lsn, trimmed, tags });
+    }
+
+    /// Takes in a landed frame and all others that have landed by now, and commits what is durable in order.
+    fn land(&mut self, first: (u64, Result<(), DiskError>)) -> Result<(), DiskError> {
+        let mut landed = Some(first);
+        while let Some((sequence, result)) = landed {
+            result?;
+            let oldest = self.in_flight.front().expect("a landing has its flight").sequence;
+            self.in_flight[usize::try_from(sequence - oldest).expect("a few in flight")].landed = true;
+            landed = self.landings.next().now_or_never().flatten();
+        }
+        let mut committed = None;
+        while self.in_flight.front().is_some_and(|oldest| oldest.landed) {
+            let mut flight = self.in_flight.pop_front().expect("it is there");
+            committed = Some((flight.end, flight.trimmed));
+            self.durable.append(&mut flight.tags);
+            self.spare_tags.push(flight.tags);
+        }
+        let Some((end, trimmed)) = committed else { return Ok(()) };
+        if !self.durable.is_empty() {
+            (self.sink)(&mut self.durable);
+            self.durable.clear();
+        }
+        self.shared.commit(end);
+        if self.ring.frees(trimmed) {
+            for surplus in self.ring.release(trimmed) {
+                self.demand.remove(surplus);
+            }
+            self.publish(0);
+        }
+        if self.in_flight.is_empty() && self.unsettled {
+            self.settle_at = Some(Instant::now() + self.idle_frame);
+        }
+        Ok(())
+    }
+
+    /// Tells the handles how much room is left.
+    pub(crate) fn publish(&self, bytes: u64) {
+        let (room, total) = (self.ring.room(), self.ring.total());
+        self.shared.framed(&Framed { bytes, end: self.stamp.touched, room, total });
+    }
+}
+
+/// What is in a frame.
+struct Contents<T> {
+    lsn: u64,
+    continues: bool,
+    fragments: u32,
+    /// Of the records that end in it.
+    tags: Vec<T>,
+}
+
+impl<T, S> Writer<T, S> {
+    pub(crate) fn new(start: Start<T>, sink: S, config: &WalConfig) -> Self {
+        let Start { shared, ring, pool, stamp, zeroed, demand } = start;
+        Self {
+            shared,
+            sink,
+            ring,
+            pool,
+            stamp,
+            frames_in_flight: config.frames_in_flight.clamp(1, WalConfig::MAX_IN_FLIGHT),
+            idle_frame: config.idle_frame,
+            zeroed,
+            demand,
+            taken: VecDeque::new(),
+            taken_bytes: 0,
+            cut: 0,
+            in_flight: VecDeque::new(),
+            landings: FuturesUnordered::new(),
+            durable: Vec::new(),
+            spare_tags: Vec::new(),
+            unsettled: false,
+            settle_at: None,
+            closing: false,
+        }
+    }
+}
+
+/// What a writer begins with.
+pub(crate) struct Start<T> {
+    pub(crate) shared: Arc<Shared<T>>,
+    pub(crate) ring: Ring,
+    pub(crate) pool: BufferPool,
+    pub(crate) stamp: Stamp,
+    pub(crate) zeroed: mpsc::Receiver<RingFile>,
+    pub(crate) demand: Demand,
+}
