@@ -156,6 +156,11 @@ impl Partition {
         self.stream.id()
     }
 
+    /// Bytes that are not in the object store yet.
+    pub fn tail_bytes(&self) -> u64 {
+        self.stream.tail_bytes()
+    }
+
     /// The configs in force.
     pub fn config(&self) -> Arc<TopicConfig> {
         self.config.read().unwrap_or_else(PoisonError::into_inner).clone()

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// A claim that may be cut down to what is free is not cut below this.
+const LEAST_SHARE: usize = 1 << 20;
+
 /// A budget of bytes. Claims are served in the order they were made.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
@@ -30,6 +33,12 @@ impl Budget {
         Claim(Some(permit.expect("the semaphore is never closed")))
     }
 
+    /// Claims as much of `bytes` as is free now, and waits only while not even [`LEAST_SHARE`] is.
+    pub(crate) async fn claim_some(&self, bytes: usize) -> Claim {
+        let free = self.free.available_permits();
+        self.claim(bytes.min(free.max(LEAST_SHARE))).await
+    }
+
     /// Bytes that are claimed now.
     pub(crate) fn claimed(&self) -> usize {
         self.total - self.free.available_permits()
@@ -37,6 +46,18 @@ impl Budget {
 }
 
 impl Claim {
+    /// Bytes claimed.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
+    /// Gives back all but `bytes`.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        if let Some(permit) = &mut self.0 {
+            drop(permit.split(permit.num_permits().saturating_sub(bytes)));
+        }
+    }
+
     /// Adds another claim of the same budget to this one.
     pub(crate) fn merge(&mut self, other: Claim) {
         match (&mut self.0, other.0) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aquifer_partition::config::BrokerOptions;
 use aquifer_types::NodeId;
 
 /// What the Kafka server needs to know. Built by the node from its options.
@@ -17,7 +18,15 @@ pub struct ServerConfig {
     pub default_partitions: i32,
     /// `default.replication.factor`: nominal, shown as given.
     pub default_replication_factor: i16,
-    /// What DescribeConfigs shows for the broker itself: (name, value, is it the default).
+    /// `offsets.topic.num.partitions`.
+    pub offsets_topic_partitions: i32,
+    /// `offsets.topic.replication.factor`: nominal, shown as given.
+    pub offsets_topic_replication_factor: i16,
+    /// Shown by DescribeLogDirs as the one log directory: where this node's WAL is.
+    pub log_dir: String,
+    /// What the operator set among the broker options that give topics their defaults.
+    pub options: BrokerOptions,
+    /// What DescribeConfigs shows for the broker itself.
     pub broker_options: Vec<BrokerOption>,
 }
 
@@ -36,6 +45,32 @@ pub struct BrokerOption {
     pub documentation: String,
 }
 
+impl BrokerOption {
+    /// An option that was set for brokers and that the node does not list.
+    pub(crate) fn unlisted(name: &str) -> Self {
+        let documentation = String::new();
+        Self { name: name.to_owned(), value: None, is_default: true, sensitive: false, documentation }
+    }
+}
+
+impl ServerConfig {
+    /// Kafka's defaults for this node.
+    pub fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            limits: Limits::default(),
+            auto_create_topics: true,
+            default_partitions: 1,
+            default_replication_factor: 1,
+            offsets_topic_partitions: 50,
+            offsets_topic_replication_factor: 3,
+            log_dir: String::new(),
+            options: BrokerOptions::new(),
+            broker_options: Vec::new(),
+        }
+    }
+}
+
 /// Named limits on connections and requests.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -43,6 +78,8 @@ pub struct Limits {
     pub max_request_bytes: usize,
     /// Memory for requests that are being read or answered, over all connections.
     pub request_memory_bytes: usize,
+    /// Memory for fetched records that slow consumers have not taken yet, over all connections.
+    pub fetch_memory_bytes: usize,
     /// `max.connections`: further ones are closed at once.
     pub max_connections: usize,
     /// `max.connections.per.ip`.
@@ -63,6 +100,7 @@ impl Default for Limits {
         Self {
             max_request_bytes: 100 << 20,
             request_memory_bytes: 128 << 20,
+            fetch_memory_bytes: 128 << 20,
             max_connections: 10_000,
             max_connections_per_ip: 10_000,
             idle: Duration::from_secs(600),

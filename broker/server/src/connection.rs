@@ -47,8 +47,6 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Who is at the other end.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// Unique per process.
-    pub(crate) id: u64,
     /// Name of the listener that took the connection.
     pub(crate) listener: Arc<str>,
     /// Address.
@@ -175,7 +173,7 @@ async fn write<W: AsyncWrite + Unpin>(
             },
         };
         let mut gathered = 0;
-        gathered += gather(outgoing.pending.resolve(unsent).await?, &mut parts);
+        gathered += gather(outgoing.pending.resolve(unsent).await?, &mut parts, &mut claims);
         claims.push(outgoing.claim);
         while gathered < GATHER_BYTES {
             let Ok(mut next) = replies.try_recv() else { break };
@@ -183,7 +181,7 @@ async fn write<W: AsyncWrite + Unpin>(
                 oldest = Some(next);
                 break;
             }
-            gathered += gather(next.pending.resolve(unsent).await?, &mut parts);
+            gathered += gather(next.pending.resolve(unsent).await?, &mut parts, &mut claims);
             claims.push(next.claim);
         }
         write_all(&mut writer, &mut parts, context.config.limits.stall).await?;
@@ -194,8 +192,9 @@ async fn write<W: AsyncWrite + Unpin>(
     writer.shutdown().await.map_err(ConnectionError::Write)
 }
 
-fn gather(reply: Reply, parts: &mut VecDeque<Bytes>) -> usize {
+fn gather(reply: Reply, parts: &mut VecDeque<Bytes>, claims: &mut Vec<Claim>) -> usize {
     parts.extend(reply.parts);
+    claims.push(reply.claim);
     reply.bytes
 }
 

@@ -11,7 +11,7 @@ use crate::budget::{Budget, Claim};
 use crate::config::Limits;
 
 /// Frames up to this size go through the connection's read buffer and claim memory only once whole.
-const SMALL_FRAME_BYTES: usize = 64 << 10;
+pub(crate) const SMALL_FRAME_BYTES: usize = 64 << 10;
 
 /// A connection that is quiet holds a read buffer of this size.
 const LEAST_BUFFER_BYTES: usize = 2 << 10;

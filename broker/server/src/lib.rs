@@ -17,7 +17,9 @@
 mod budget;
 mod config;
 mod connection;
+mod creation;
 mod dispatch;
+mod errors;
 mod frame;
 mod guard;
 mod handlers;
@@ -25,8 +27,11 @@ mod listener;
 mod metrics;
 mod reply;
 mod server;
+mod sessions;
+mod view;
+mod wire;
 
-pub use config::{Limits, ServerConfig};
+pub use config::{BrokerOption, Limits, ServerConfig};
 pub use listener::Listener;
 pub use metrics::{Metrics, Sample};
 pub use server::{Server, Services};

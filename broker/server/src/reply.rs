@@ -3,11 +3,15 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::Encodable;
 
+use crate::budget::Claim;
+
 /// Sent bytes of one response: its size, its header and its body.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) parts: Vec<Bytes>,
     pub(crate) bytes: usize,
+    /// Memory that its parts hold.
+    pub(crate) claim: Claim,
 }
 
 /// Collects a reply; what is written by reference is never copied.
@@ -73,7 +77,7 @@ impl ReplyBuilder {
         if !self.tail.is_empty() {
             self.parts.push(self.tail.freeze());
         }
-        Some(Reply { parts: self.parts, bytes })
+        Some(Reply { parts: self.parts, bytes, claim: Claim::default() })
     }
 }
 

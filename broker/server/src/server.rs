@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use aquifer_client::MetadataClient;
+use aquifer_coordinator::Groups;
+use aquifer_image::Image;
+use aquifer_partition::Partitions;
 use aquifer_runtime::{Clock, OnEnd, Random, TaskGroup};
 use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,16 +16,24 @@ use tracing::{debug, info, warn};
 use crate::budget::Budget;
 use crate::config::ServerConfig;
 use crate::connection::{self, ConnectionError, Peer};
+use crate::handlers::init_producer_id::ProducerIds;
 use crate::listener::{self, Listener, Open};
 use crate::metrics::Metrics;
+use crate::sessions::FetchSessions;
 
 /// The neighbours that requests are answered from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Services {
     /// Wall time.
     pub clock: Clock,
     /// Ids.
     pub random: Random,
+    /// The image, and changes to it.
+    pub metadata: MetadataClient,
+    /// What this node leads.
+    pub partitions: Partitions,
+    /// Consumer groups.
+    pub groups: Groups,
 }
 
 /// The Kafka server of a node. Cheap to clone.
@@ -33,15 +44,26 @@ struct Inner {
     context: Arc<Context>,
     open: Arc<Open>,
     tasks: TaskGroup,
-    next_connection: AtomicU64,
 }
 
 /// What every handler can reach.
 pub(crate) struct Context {
     pub(crate) config: ServerConfig,
     pub(crate) services: Services,
+    /// Memory of requests.
     pub(crate) requests: Budget,
+    /// Memory of fetched records that are not sent yet.
+    pub(crate) fetches: Budget,
+    pub(crate) sessions: FetchSessions,
+    pub(crate) producer_ids: ProducerIds,
     pub(crate) metrics: Metrics,
+}
+
+impl Context {
+    /// The metadata as this node knows it now.
+    pub(crate) fn image(&self) -> Arc<Image> {
+        self.services.metadata.image()
+    }
 }
 
 impl Server {
@@ -53,18 +75,22 @@ impl Server {
         tasks: &TaskGroup,
     ) -> Self {
         let requests = Budget::new(config.limits.request_memory_bytes);
-        let context = Context { config, services, requests, metrics: Metrics::default() };
-        let server = Self(Arc::new(Inner {
-            context: Arc::new(context),
-            open: Arc::default(),
-            tasks: tasks.clone(),
-            next_connection: AtomicU64::new(0),
-        }));
+        let fetches = Budget::new(config.limits.fetch_memory_bytes);
+        let sessions = FetchSessions::new(config.limits.max_fetch_sessions, services.random.clone());
+        let (producer_ids, metrics) = (ProducerIds::default(), Metrics::default());
+        let context = Context { config, services, requests, fetches, sessions, producer_ids, metrics };
+        let server =
+            Self(Arc::new(Inner { context: Arc::new(context), open: Arc::default(), tasks: tasks.clone() }));
         for listener in listeners {
-            let accepting = listener::accept(server.clone(), listener);
-            tasks.spawn("kafka listener", OnEnd::StopGroup, accepting);
+            server.listen(listener);
         }
         server
+    }
+
+    /// Serves one more listener until the task group stops.
+    pub fn listen(&self, listener: Listener) {
+        let accepting = listener::accept(self.clone(), listener);
+        self.0.tasks.spawn("kafka listener", OnEnd::StopGroup, accepting);
     }
 
     /// Serves one byte stream as a connection of `listener`, in a task of its own.
@@ -85,8 +111,7 @@ impl Server {
             }
         };
         metrics.connections.add(1);
-        let id = inner.next_connection.fetch_add(1, Ordering::Relaxed);
-        let peer = Arc::new(Peer { id, listener, ip });
+        let peer = Arc::new(Peer { listener, ip });
         let context = inner.context.clone();
         let stopping = inner.tasks.stopping().clone();
         inner.tasks.spawn("kafka connection", OnEnd::Continue, async move {
@@ -114,6 +139,11 @@ impl Server {
     /// Memory that requests hold now, in bytes.
     pub fn request_memory_bytes(&self) -> usize {
         self.0.context.requests.claimed()
+    }
+
+    /// Memory that fetched records hold until they are sent, in bytes.
+    pub fn fetch_memory_bytes(&self) -> usize {
+        self.0.context.fetches.claimed()
     }
 
     pub(crate) fn tasks(&self) -> &TaskGroup {

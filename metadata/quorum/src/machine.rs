@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use openraft::EntryPayload;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
-use crate::config::{FEED_BYTES, FEED_CHUNK, FEED_ENTRIES, SNAPSHOT_BYTES};
+use crate::config::{FEED_BYTES, FEED_CHUNK, FEED_ENTRIES};
 use crate::raft::{Entry, LogId, Reply, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::snapshot::Snapshots;
 
@@ -46,16 +46,12 @@ struct Shared {
     /// The index of the last applied entry, for those who wait. Sent after the state has changed.
     applied: watch::Sender<LogIndex>,
     snapshots: Snapshots,
-    /// Told when so many bytes were applied since the last snapshot that the next should not wait for its count.
-    snapshot_due: Notify,
 }
 
 struct State {
     image: Image,
     applied: Option<LogId>,
     membership: StoredMembership,
-    /// Encoded bytes of the commands applied since a snapshot was last begun.
-    unsnapshotted_bytes: usize,
     feed: Feed,
 }
 
@@ -75,16 +71,15 @@ impl Machine {
             image,
             applied: meta.last_log_id,
             membership: meta.last_membership,
-            unsnapshotted_bytes: 0,
             feed: Feed::starting_at(index),
         };
-        let shared = Shared {
-            state: Mutex::new(state),
-            applied: watch::Sender::new(index),
-            snapshots,
-            snapshot_due: Notify::new(),
-        };
-        Self { shared: Arc::new(shared) }
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::new(state),
+                applied: watch::Sender::new(index),
+                snapshots,
+            }),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -100,11 +95,6 @@ impl Machine {
     /// The index of the last applied entry, and a wait for the next.
     pub(crate) fn applied(&self) -> watch::Receiver<LogIndex> {
         self.shared.applied.subscribe()
-    }
-
-    /// Waits until a snapshot is due by the bytes in the log.
-    pub(crate) async fn snapshot_due(&self) {
-        self.shared.snapshot_due.notified().await;
     }
 
     /// What lies after `after`; `None` if that is nothing yet.
@@ -129,11 +119,6 @@ impl Machine {
             EntryPayload::Normal(proposal) => {
                 let result = state.image.apply(index, proposal.command());
                 state.feed.push(index, proposal.command().clone(), proposal.encoded().len());
-                state.unsnapshotted_bytes += proposal.encoded().len();
-                if state.unsnapshotted_bytes > SNAPSHOT_BYTES {
-                    state.unsnapshotted_bytes = 0;
-                    self.shared.snapshot_due.notify_one();
-                }
                 Reply(Some(result))
             }
             EntryPayload::Blank => {
@@ -211,8 +196,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> View {
-        let mut state = self.state();
-        state.unsnapshotted_bytes = 0;
+        let state = self.state();
         let meta = SnapshotMeta { last_log_id: state.applied, last_membership: state.membership.clone() };
         View { meta, image: state.image.clone(), snapshots: self.shared.snapshots.clone() }
     }
@@ -225,7 +209,6 @@ impl RaftStateMachine<TypeConfig> for Machine {
             state.image = image;
             state.applied = meta.last_log_id;
             state.membership = meta.last_membership.clone();
-            state.unsnapshotted_bytes = 0;
             state.feed = Feed::starting_at(index);
         }
         self.shared.applied.send_replace(index);

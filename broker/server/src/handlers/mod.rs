@@ -2,7 +2,48 @@
 
 use crate::dispatch::Api;
 
+mod alter_configs;
 pub(crate) mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_configs;
+mod describe_log_dirs;
+mod describe_topic_partitions;
+mod fetch;
+mod find_coordinator;
+pub(crate) mod init_producer_id;
+mod list_offsets;
+mod list_partition_reassignments;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
 
 /// Everything that this broker answers. ApiVersions says exactly this.
-pub(crate) static APIS: &[&Api] = &[&api_versions::API];
+pub(crate) static APIS: &[&Api] = &[
+    &produce::API,
+    &fetch::API,
+    &list_offsets::API,
+    &metadata::API,
+    &find_coordinator::API,
+    &api_versions::API,
+    &create_topics::API,
+    &delete_topics::API,
+    &delete_records::API,
+    &init_producer_id::API,
+    &offset_for_leader_epoch::API,
+    &describe_configs::API,
+    &alter_configs::API,
+    &describe_log_dirs::API,
+    &create_partitions::API,
+    &alter_configs::INCREMENTAL_API,
+    &list_partition_reassignments::API,
+    &describe_cluster::API,
+    &describe_topic_partitions::API,
+];
+
+/// What a transactional producer is told.
+const NO_TRANSACTIONS: &str =
+    "This broker does not support transactions yet: use a producer without transactional.id.";

@@ -1,7 +1,7 @@
 //! Shapes of the requests that describe the cluster. Transcribed from Kafka 4.3's message schemas.
 
 use crate::guard::shape::Kind::{Fixed, FixedList, List, Optional, Text, TextList};
-use crate::guard::shape::{LAST, Shape, field, tagged};
+use crate::guard::shape::{LAST, Shape, field};
 
 /// ApiVersions, key 18.
 pub(crate) const API_VERSIONS: Shape = Shape {

@@ -1,7 +1,7 @@
 //! Shapes of the requests that change topics and configurations. Transcribed from Kafka 4.3's message schemas.
 
 use crate::guard::shape::Kind::{Fixed, FixedList, List, Text, TextList};
-use crate::guard::shape::{LAST, Shape, field, tagged};
+use crate::guard::shape::{LAST, Shape, field};
 
 /// CreateTopics, key 19.
 pub(crate) const CREATE_TOPICS: Shape = Shape {

@@ -1,0 +1,174 @@
+//! The one place where our typed errors become Kafka's error codes.
+
+use aquifer_client::ProposeError;
+use aquifer_controller::PlaceError;
+use aquifer_image::Rejection;
+use aquifer_partition::config::InvalidConfig;
+use aquifer_partition::{AppendError, DeleteError, EpochError, LookupError, ReadError};
+use aquifer_record::BatchError;
+use kafka_protocol::ResponseError as Code;
+use kafka_protocol::protocol::StrBytes;
+
+/// No error.
+pub(crate) const NONE: i16 = 0;
+
+/// What a client is told about something that was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// Kafka's code.
+    pub(crate) code: i16,
+    /// For people, where the response has room for it.
+    pub(crate) message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code: code.code(), message: message.into() }
+    }
+
+    /// The message as a response field.
+    pub(crate) fn text(self) -> Option<StrBytes> {
+        Some(StrBytes::from_string(self.message))
+    }
+}
+
+/// A request that contradicts itself.
+pub(crate) fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(Code::InvalidRequest, message)
+}
+
+impl From<ProposeError> for Failure {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::Rejected(rejection) => rejection.into(),
+            // Admin clients look for the controller again and retry.
+            ProposeError::Unavailable { .. } => Self::new(Code::NotController, error.to_string()),
+            ProposeError::Unknown { .. } => Self::new(Code::RequestTimedOut, error.to_string()),
+        }
+    }
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        let code = match &rejection {
+            Rejection::InvalidTopicName(_) | Rejection::TopicNameCollides { .. } => {
+                Code::InvalidTopicException
+            }
+            Rejection::TopicExists { .. } => Code::TopicAlreadyExists,
+            Rejection::UnknownTopicId { .. } => Code::UnknownTopicId,
+            Rejection::UnknownTopicName { .. } => Code::UnknownTopicOrPartition,
+            Rejection::InvalidPartitions { .. } => Code::InvalidPartitions,
+            Rejection::InvalidReplicationFactor { .. } => Code::InvalidReplicationFactor,
+            Rejection::InvalidConfig { .. } => Code::InvalidConfig,
+            Rejection::OutOfLimits { .. } => Code::InvalidRequest,
+            Rejection::StaleBrokerEpoch { .. } | Rejection::UnknownBroker { .. } => Code::NotController,
+            Rejection::NotStreamLeader { .. } => Code::NotLeaderOrFollower,
+            _ => Code::UnknownServerError,
+        };
+        Self::new(code, rejection.to_string())
+    }
+}
+
+impl From<PlaceError> for Failure {
+    fn from(error: PlaceError) -> Self {
+        let code = match error {
+            PlaceError::NoBroker => Code::BrokerNotAvailable,
+            PlaceError::TooMany { .. } => Code::InvalidPartitions,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<InvalidConfig> for Failure {
+    fn from(error: InvalidConfig) -> Self {
+        Self::new(Code::InvalidConfig, error.to_string())
+    }
+}
+
+impl From<LookupError> for Failure {
+    fn from(error: LookupError) -> Self {
+        let code = match &error {
+            LookupError::UnknownTopic | LookupError::UnknownPartition { .. } => Code::UnknownTopicOrPartition,
+            LookupError::UnknownTopicId => Code::UnknownTopicId,
+            LookupError::NotLeader { .. } | LookupError::Opening => Code::NotLeaderOrFollower,
+            LookupError::Failed { .. } => Code::KafkaStorageError,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<EpochError> for Failure {
+    fn from(error: EpochError) -> Self {
+        let code = match error {
+            EpochError::Fenced { .. } => Code::FencedLeaderEpoch,
+            EpochError::Unknown { .. } => Code::UnknownLeaderEpoch,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<&BatchError> for Failure {
+    fn from(error: &BatchError) -> Self {
+        let code = match error {
+            BatchError::Truncated { .. }
+            | BatchError::BadLength { .. }
+            | BatchError::BadChecksum { .. }
+            | BatchError::Decompression(_) => Code::CorruptMessage,
+            BatchError::Empty
+            | BatchError::UnsupportedMagic { .. }
+            | BatchError::MoreThanOneBatch
+            | BatchError::BaseOffset { .. }
+            | BatchError::Count { .. }
+            | BatchError::ControlBatch
+            | BatchError::Sequence { .. }
+            | BatchError::Malformed { .. }
+            | BatchError::InvalidRecords { .. } => Code::InvalidRecord,
+            BatchError::TooLarge { .. } => Code::MessageTooLarge,
+            BatchError::UnsupportedCompression { .. } => Code::UnsupportedCompressionType,
+            BatchError::InvalidTimestamps { .. } => Code::InvalidTimestamp,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<&AppendError> for Failure {
+    fn from(error: &AppendError) -> Self {
+        let code = match error {
+            AppendError::Batch(error) => return error.into(),
+            AppendError::OutOfOrderSequence { .. } => Code::OutOfOrderSequenceNumber,
+            AppendError::InvalidProducerEpoch { .. } => Code::InvalidProducerEpoch,
+            AppendError::Transactional => Code::InvalidTxnState,
+            AppendError::NotEnoughReplicas { .. } => Code::NotEnoughReplicas,
+            AppendError::NotLeader => Code::NotLeaderOrFollower,
+            // Every client retries it, none takes it for the end.
+            AppendError::Full(_) => Code::RequestTimedOut,
+            AppendError::Storage(_) => Code::KafkaStorageError,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<&ReadError> for Failure {
+    fn from(error: &ReadError) -> Self {
+        let code = match error {
+            ReadError::OutOfRange { .. } => Code::OffsetOutOfRange,
+            ReadError::Epoch(error) => return (*error).into(),
+            ReadError::NotLeader => Code::NotLeaderOrFollower,
+            ReadError::Damaged(_) => Code::CorruptMessage,
+            ReadError::Storage(_) => Code::KafkaStorageError,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<DeleteError> for Failure {
+    fn from(error: DeleteError) -> Self {
+        let code = match &error {
+            DeleteError::OutOfRange { .. } => Code::OffsetOutOfRange,
+            DeleteError::Policy { .. } => Code::PolicyViolation,
+            DeleteError::NotLeader => Code::NotLeaderOrFollower,
+            DeleteError::Metadata(_) => Code::RequestTimedOut,
+        };
+        Self::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,198 @@
+//! Produce: offsets are assigned before the next request is read, the reply waits for durability.
+
+mod parse;
+mod respond;
+
+use std::time::Duration;
+
+use aquifer_partition::{AppendError, AppendRequest, Appended, CommitTicket, LookupError, Partition};
+use aquifer_record::{Origin, RecordError};
+use aquifer_types::{NodeId, TopicId};
+use bytes::BytesMut;
+use kafka_protocol::ResponseError as Code;
+use std::sync::Arc;
+
+use self::parse::{ProduceRequest, TopicKey};
+use crate::dispatch::{Answer, Api, Call, Refusal};
+use crate::errors::Failure;
+use crate::frame::SMALL_FRAME_BYTES;
+use crate::guard::shapes;
+use crate::view;
+
+/// Versions 0 to 2 are advertised because older librdkafka decides about compression from it
+/// (KAFKA-18659); nobody sends them.
+pub(crate) const API: Api =
+    Api { key: 0, advertised: 0..=13, served_from: 3, shape: &shapes::PRODUCE, handle };
+
+/// From here on batches may be compressed with zstd.
+const ZSTD_FROM: i16 = 7;
+
+/// Client id of Kafka's own admin tools, which may write to internal topics.
+const ADMIN_CLIENT: &str = "__admin_client";
+
+/// What became of one partition's batch.
+pub(super) struct PartitionOutcome {
+    index: i32,
+    result: Result<Appended, Refused>,
+}
+
+/// Why a batch was refused, with what the response tells beside the code.
+pub(super) struct Refused {
+    failure: Failure,
+    records: Vec<RecordError>,
+    leader: Option<(NodeId, i32)>,
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self { failure, records: Vec::new(), leader: None }
+    }
+}
+
+fn handle(mut call: Call) -> Answer {
+    let buffer_bytes = if call.alone { 0 } else { SMALL_FRAME_BYTES };
+    let body = call.body.split();
+    let request = match parse::parse(body, call.version, call.api.shape.flexible_from) {
+        Ok(request) => request,
+        Err(reason) => {
+            let (api, version) = (call.api.shape.api, call.version);
+            return Answer::Ready(Err(Refusal::Decode { api, version, reason: reason.to_owned() }));
+        }
+    };
+    let (acks, timeout_ms) = (request.acks, request.timeout_ms);
+    let Outcomes { topics, ticket } = append_all(&call, request, buffer_bytes);
+    if acks == 0 {
+        // The client learns of an error only by the end of its connection; it then asks for metadata.
+        let failed =
+            topics.iter().flat_map(|(_, outcomes)| outcomes).find_map(|one| one.result.as_ref().err());
+        return match failed {
+            None => Answer::Nothing,
+            Some(refused) => {
+                let reason = format!("a Produce with acks=0 failed: {}", refused.failure.message);
+                Answer::Ready(Err(Refusal::Close(reason)))
+            }
+        };
+    }
+    let Some(ticket) = ticket else {
+        return Answer::Ready(respond::respond(&call, topics, None));
+    };
+    Answer::Pipelined(Box::pin(async move {
+        let limit = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+        let late = match tokio::time::timeout(limit, ticket.wait()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Failure::from(&error)),
+            Err(_) => Some(Failure::new(
+                Code::RequestTimedOut,
+                "The records were not durable within the request's timeout; they may be later.",
+            )),
+        };
+        respond::respond(&call, topics, late.as_ref())
+    }))
+}
+
+struct Outcomes {
+    topics: Vec<(TopicKey, Vec<PartitionOutcome>)>,
+    /// For the largest of the appends, if there was one.
+    ticket: Option<CommitTicket>,
+}
+
+fn append_all(call: &Call, request: ProduceRequest, buffer_bytes: usize) -> Outcomes {
+    let refused = refused_whole(&request);
+    let mut append = AppendRequest {
+        origin: Origin::Client,
+        acks_all: request.acks == -1,
+        zstd_allowed: call.version >= ZSTD_FROM,
+        buffer_bytes,
+    };
+    // A batch that is nearly its whole frame may keep the frame's allocation.
+    let batches: usize = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+    if call.alone && batches > 1 {
+        append.buffer_bytes =
+            request.topics.iter().flat_map(|topic| &topic.partitions).map(|(_, r)| r.len()).sum();
+    }
+    let mut ticket: Option<CommitTicket> = None;
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let found = refused.clone().map_or_else(|| find_topic(call, &topic.key), Err);
+        let mut outcomes = Vec::with_capacity(topic.partitions.len());
+        for (index, records) in topic.partitions {
+            let result = match &found {
+                Ok(id) => append_one(call, &topic.key, *id, index, records, &append),
+                Err(failure) => Err(failure.clone().into()),
+            };
+            if let Ok(appended) = &result {
+                let more = appended.ticket.clone();
+                ticket = Some(match ticket.take() {
+                    Some(ticket) => ticket.join(more),
+                    None => more,
+                });
+            }
+            outcomes.push(PartitionOutcome { index, result });
+        }
+        topics.push((topic.key, outcomes));
+    }
+    Outcomes { topics, ticket }
+}
+
+/// What is wrong with the request as a whole.
+fn refused_whole(request: &ProduceRequest) -> Option<Failure> {
+    if !(-1..=1).contains(&request.acks) {
+        return Some(Failure::new(
+            Code::InvalidRequiredAcks,
+            format!("acks={} is none of -1, 0, 1", request.acks),
+        ));
+    }
+    let transactional = request.transactional_id.as_ref()?;
+    let message = format!("{} (transactional.id {transactional})", super::NO_TRANSACTIONS);
+    Some(Failure::new(Code::TransactionalIdAuthorizationFailed, message))
+}
+
+fn find_topic(call: &Call, key: &TopicKey) -> Result<TopicId, Failure> {
+    let image = call.context.image();
+    let topic = match key {
+        TopicKey::Name(name) => image.topic_by_name(name).ok_or(LookupError::UnknownTopic)?,
+        TopicKey::Id(id) => image.topic(TopicId(*id)).ok_or(LookupError::UnknownTopicId)?,
+    };
+    if view::is_internal(&topic.name) && call.client_id.as_deref() != Some(ADMIN_CLIENT) {
+        let message = format!("Cannot append to internal topic {}", topic.name);
+        return Err(Failure::new(Code::InvalidTopicException, message));
+    }
+    Ok(topic.id)
+}
+
+fn append_one(
+    call: &Call,
+    key: &TopicKey,
+    id: TopicId,
+    index: i32,
+    records: BytesMut,
+    append: &AppendRequest,
+) -> Result<Appended, Refused> {
+    let partition = find_partition(call, key, id, index)?;
+    let bytes = records.len();
+    let appended = partition.append(records, append).map_err(|error| Refused {
+        failure: (&error).into(),
+        records: match &error {
+            AppendError::Batch(error) => error.record_errors().to_vec(),
+            _ => Vec::new(),
+        },
+        leader: None,
+    })?;
+    call.context.metrics.produced_bytes.add(bytes);
+    Ok(appended)
+}
+
+fn find_partition(call: &Call, key: &TopicKey, id: TopicId, index: i32) -> Result<Arc<Partition>, Refused> {
+    call.context.services.partitions.get(id, index).map_err(|error| {
+        let leader = match &error {
+            LookupError::NotLeader { leader: Some(leader), leader_epoch } => Some((*leader, leader_epoch.0)),
+            _ => None,
+        };
+        let error = match (error, key) {
+            // Deleted meanwhile, and asked for by name.
+            (LookupError::UnknownTopicId, TopicKey::Name(_)) => LookupError::UnknownTopic,
+            (error, _) => error,
+        };
+        Refused { failure: error.into(), records: Vec::new(), leader }
+    })
+}

@@ -1,0 +1,66 @@
+//! What clients are shown of the metadata.
+
+use aquifer_image::{Broker, Endpoint, Image, Partition, Topic};
+use aquifer_types::NodeId;
+use kafka_protocol::messages::{BrokerId, TopicName};
+use kafka_protocol::protocol::StrBytes;
+
+/// Operations that a client is told it may do while there is no authorizer: Kafka's bits.
+pub(crate) const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+/// READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
+pub(crate) const TOPIC_OPERATIONS: i32 =
+    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+/// What stands for "not asked".
+pub(crate) const NO_OPERATIONS: i32 = i32::MIN;
+
+/// Topics that brokers write themselves.
+const INTERNAL_TOPICS: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
+
+/// A node id as the wire has it.
+pub(crate) fn broker_id(node: NodeId) -> BrokerId {
+    BrokerId(i32::try_from(node.0).unwrap_or(i32::MAX))
+}
+
+/// A topic name as the wire has it.
+pub(crate) fn topic_name(name: &str) -> TopicName {
+    TopicName(StrBytes::from_string(name.to_owned()))
+}
+
+/// A string as the wire has it.
+pub(crate) fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}
+
+/// Whether brokers write the topic themselves.
+pub(crate) fn is_internal(name: &str) -> bool {
+    INTERNAL_TOPICS.contains(&name)
+}
+
+/// The brokers that can be reached through a listener of that name.
+pub(crate) fn reachable<'a>(
+    image: &'a Image,
+    listener: &'a str,
+) -> impl Iterator<Item = (&'a Broker, &'a Endpoint)> {
+    image.brokers().filter_map(move |broker| Some((broker, broker.endpoint(listener)?)))
+}
+
+/// Whom clients are told to be the controller: any broker takes what a controller would.
+pub(crate) fn controller(image: &Image) -> BrokerId {
+    image.brokers().next().map_or(BrokerId(-1), |broker| broker_id(broker.node))
+}
+
+/// The replicas that clients see: the leader, then as many others as the nominal factor asks for and
+/// the cluster has. Copies are the storage's business, so all of them are in sync.
+pub(crate) fn replicas(image: &Image, topic: &Topic, partition: &Partition) -> Vec<BrokerId> {
+    let Some(leader) = partition.leader else { return Vec::new() };
+    let wanted = usize::try_from(topic.replication_factor).unwrap_or(1).max(1);
+    let nodes = || image.brokers().map(|broker| broker.node);
+    let after = nodes().filter(|node| *node > leader);
+    let before = nodes().filter(|node| *node < leader);
+    std::iter::once(leader).chain(after).chain(before).take(wanted).map(broker_id).collect()
+}
+
+/// A partition's leader epoch as the wire has it.
+pub(crate) fn leader_epoch(partition: &Partition) -> i32 {
+    partition.leader_epoch.0
+}
