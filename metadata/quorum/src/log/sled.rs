@@ -92,6 +92,19 @@ impl LogBackend for SledLog {
 
     fn write(&self, change: WriteBatch) -> io::Result<()> {
         let db = self.get()?.db;
+        // One key is atomic by itself, and a batch costs two more writes to the file: sled begins a new buffer
+        // before and after it.
+        match (change.remove.is_empty(), &change.put[..], &change.state[..]) {
+            (true, [(index, entry)], []) if entry.len() <= PIECE_BYTES => {
+                db.insert(piece_key(*index, 0), &entry[..]).map_err(to_io)?;
+                return Ok(());
+            }
+            (true, [], [(key, value)]) => {
+                db.insert(state_key(*key), &value[..]).map_err(to_io)?;
+                return Ok(());
+            }
+            _ => {}
+        }
         let mut batch = sled::Batch::default();
         if !change.remove.is_empty() {
             let doomed = db.range(piece_key(change.remove.start, 0)..piece_key(change.remove.end, 0));
