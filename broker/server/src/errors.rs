@@ -2,6 +2,7 @@
 
 use aquifer_client::ProposeError;
 use aquifer_controller::PlaceError;
+use aquifer_coordinator::GroupError;
 use aquifer_image::Rejection;
 use aquifer_partition::config::InvalidConfig;
 use aquifer_partition::{AppendError, DeleteError, EpochError, LookupError, ReadError};
@@ -171,4 +172,33 @@ impl From<DeleteError> for Failure {
         };
         Self::new(code, error.to_string())
     }
+}
+
+/// The code of a group's refusal. Group responses have no room for messages.
+pub(crate) fn group_code(error: GroupError) -> i16 {
+    let code = match error {
+        GroupError::InvalidGroupId => Code::InvalidGroupId,
+        GroupError::InvalidRequest => Code::InvalidRequest,
+        GroupError::InvalidSessionTimeout => Code::InvalidSessionTimeout,
+        GroupError::NotCoordinator => Code::NotCoordinator,
+        GroupError::CoordinatorLoadInProgress => Code::CoordinatorLoadInProgress,
+        GroupError::CoordinatorNotAvailable => Code::CoordinatorNotAvailable,
+        GroupError::UnknownMemberId => Code::UnknownMemberId,
+        GroupError::MemberIdRequired => Code::MemberIdRequired,
+        GroupError::IllegalGeneration => Code::IllegalGeneration,
+        GroupError::RebalanceInProgress => Code::RebalanceInProgress,
+        GroupError::InconsistentGroupProtocol => Code::InconsistentGroupProtocol,
+        GroupError::FencedInstanceId => Code::FencedInstanceId,
+        GroupError::GroupMaxSizeReached => Code::GroupMaxSizeReached,
+        GroupError::GroupIdNotFound => Code::GroupIdNotFound,
+        GroupError::NonEmptyGroup => Code::NonEmptyGroup,
+        GroupError::GroupSubscribedToTopic => Code::GroupSubscribedToTopic,
+        GroupError::OffsetMetadataTooLarge => Code::OffsetMetadataTooLarge,
+    };
+    code.code()
+}
+
+/// The code of what a group was asked to do.
+pub(crate) fn group_result(result: Result<(), GroupError>) -> i16 {
+    result.map_or_else(group_code, |()| NONE)
 }

@@ -10,6 +10,8 @@ pub(crate) const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1
 /// READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
 pub(crate) const TOPIC_OPERATIONS: i32 =
     1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+/// READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS.
+pub(crate) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 /// What stands for "not asked".
 pub(crate) const NO_OPERATIONS: i32 = i32::MIN;
 
@@ -29,6 +31,16 @@ pub(crate) fn topic_name(name: &str) -> TopicName {
 /// A string as the wire has it.
 pub(crate) fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text.into())
+}
+
+/// A string of the wire, where there is one.
+pub(crate) fn owned(text: Option<StrBytes>) -> Option<String> {
+    text.map(|text| text.to_string())
+}
+
+/// Whether there is such a partition.
+pub(crate) fn has_partition(image: &Image, topic: &str, index: i32) -> bool {
+    image.topic_by_name(topic).is_some_and(|topic| (0..topic.partition_count).contains(&index))
 }
 
 /// Whether brokers write the topic themselves.

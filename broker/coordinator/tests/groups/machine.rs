@@ -43,7 +43,8 @@ impl Machine {
     pub(crate) async fn new(seed: u64) -> Self {
         let random = Random::seeded(seed);
         let (clock, _) = Clock::simulated(1_700_000_000_000);
-        let store = aquifer_objects::open("memory://", &StoreOptions::default(), clock.clone(), random.clone());
+        let store =
+            aquifer_objects::open("memory://", &StoreOptions::default(), clock.clone(), random.clone());
         Self {
             disk: SimulatedDisk::new(seed, SimulatedFaults::default()),
             disk_id: DiskId(random.uuid()),
@@ -80,7 +81,8 @@ impl Machine {
         let router = Router::new(self.random.clone());
         let formation = Formation::Bootstrap(BTreeMap::from([(NODE, String::new())]));
         let quorum_config = QuorumConfig::new(NODE, Storage::Memory(self.metadata.clone()), formation);
-        let quorum = Quorum::start(quorum_config, router.endpoint(NODE), &self.random, &tasks).await.expect("quorum");
+        let quorum =
+            Quorum::start(quorum_config, router.endpoint(NODE), &self.random, &tasks).await.expect("quorum");
         router.attach(&quorum);
         let metadata =
             MetadataClient::start(quorum.clone(), ClientConfig::default(), &tasks).await.expect("a view");

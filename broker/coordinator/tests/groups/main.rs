@@ -6,8 +6,8 @@ mod machine;
 use std::{collections::BTreeSet, time::Duration};
 
 use aquifer_coordinator::{
-    CommitRequest, FetchOffsetsRequest, GroupConfig, GroupError, GroupPhase, Groups, HeartbeatRequest, JoinRequest, Joined,
-    LeaveRequest, LeavingMember, OffsetToCommit, Protocol, SyncRequest, TopicPartition,
+    CommitRequest, FetchOffsetsRequest, GroupConfig, GroupError, GroupPhase, Groups, HeartbeatRequest,
+    JoinRequest, Joined, LeaveRequest, LeavingMember, OffsetToCommit, Protocol, SyncRequest, TopicPartition,
 };
 use bytes::Bytes;
 use machine::Machine;
@@ -22,7 +22,10 @@ fn join(client: &str, member_id: &str) -> JoinRequest {
         client_id: client.into(),
         client_host: "/10.0.0.1".into(),
         protocol_type: "consumer".into(),
-        protocols: vec![Protocol { name: "range".into(), metadata: Bytes::from_static(b"\0\0\0\0\0\x01\0\x01t") }],
+        protocols: vec![Protocol {
+            name: "range".into(),
+            metadata: Bytes::from_static(b"\0\0\0\0\0\x01\0\x01t"),
+        }],
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 60_000,
         reason: None,
@@ -45,7 +48,8 @@ async fn member(groups: &Groups, client: &str, member_id: &str) -> Joined {
 
 /// The leader assigns each member its own id; returns what the member got.
 async fn sync(groups: &Groups, joined: &Joined) -> Bytes {
-    let assignments = joined.members.iter().map(|it| (it.member_id.clone(), Bytes::from(it.member_id.clone())));
+    let assignments =
+        joined.members.iter().map(|it| (it.member_id.clone(), Bytes::from(it.member_id.clone())));
     let request = SyncRequest {
         group_id: GROUP.into(),
         generation_id: joined.generation_id,
@@ -134,7 +138,10 @@ async fn three_members_join_leave_and_survive_a_restart() {
     }
     assert_eq!(phase(&node.groups).await, GroupPhase::Stable);
     let expected = [(0, 42, "at 42"), (1, 42, "at 42"), (2, 41, "at 41")];
-    assert_eq!(committed(&node.groups).await, expected.map(|(at, offset, note)| (at, offset, note.to_owned())));
+    assert_eq!(
+        committed(&node.groups).await,
+        expected.map(|(at, offset, note)| (at, offset, note.to_owned()))
+    );
     // Members that do not come back are noticed.
     tokio::time::sleep(Duration::from_secs(80)).await;
     assert_eq!(phase(&node.groups).await, GroupPhase::Empty);

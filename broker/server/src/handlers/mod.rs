@@ -6,20 +6,30 @@ mod alter_configs;
 pub(crate) mod api_versions;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_configs;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_topic_partitions;
 mod fetch;
 mod find_coordinator;
+mod heartbeat;
 pub(crate) mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod sync_group;
 
 /// Everything that this broker answers. ApiVersions says exactly this.
 pub(crate) static APIS: &[&Api] = &[
@@ -27,7 +37,15 @@ pub(crate) static APIS: &[&Api] = &[
     &fetch::API,
     &list_offsets::API,
     &metadata::API,
+    &offset_commit::API,
+    &offset_fetch::API,
     &find_coordinator::API,
+    &join_group::API,
+    &heartbeat::API,
+    &leave_group::API,
+    &sync_group::API,
+    &describe_groups::API,
+    &list_groups::API,
     &api_versions::API,
     &create_topics::API,
     &delete_topics::API,
@@ -38,8 +56,10 @@ pub(crate) static APIS: &[&Api] = &[
     &alter_configs::API,
     &describe_log_dirs::API,
     &create_partitions::API,
+    &delete_groups::API,
     &alter_configs::INCREMENTAL_API,
     &list_partition_reassignments::API,
+    &offset_delete::API,
     &describe_cluster::API,
     &describe_topic_partitions::API,
 ];
