@@ -43,13 +43,13 @@ impl Machine {
     pub(crate) async fn new(seed: u64) -> Self {
         let random = Random::seeded(seed);
         let (clock, _) = Clock::simulated(1_700_000_000_000);
-        let store =
-            aquifer_objects::open("memory://", &StoreOptions::default(), clock.clone(), random.clone());
+        let options = StoreOptions::default();
+        let store = aquifer_objects::open("memory://", &options, clock.clone(), random.clone()).await;
         Self {
             disk: SimulatedDisk::new(seed, SimulatedFaults::default()),
             disk_id: DiskId(random.uuid()),
             metadata: MemoryStorage::new(),
-            store: store.await.expect("memory is always there"),
+            store: store.expect("memory is always there"),
             clock,
             random,
         }
