@@ -60,7 +60,14 @@ impl JavaTools {
     pub async fn start() -> Option<Self> {
         let classes = artifacts::kafka_classes()?;
         let mut jvm = Command::new("java")
-            .args(["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp", &classes])
+            .args([
+                "-Xmx384m",
+                "-XX:+UseSerialGC",
+                "-XX:TieredStopAtLevel=1",
+                "-Xshare:auto",
+                "-cp",
+                &classes,
+            ])
             .arg(format!("-Dlog4j2.configurationFile={}", artifacts::script("log4j2.properties").display()))
             .arg(artifacts::script("Tools.java"))
             .stdin(Stdio::piped())
@@ -85,7 +92,12 @@ impl JavaTools {
     ///
     /// # Panics
     /// If an argument holds a tab or a line break, or the tool does not end in time.
-    pub async fn run_with_input(&mut self, class: &str, arguments: &[&str], input: Option<&Path>) -> ToolOutput {
+    pub async fn run_with_input(
+        &mut self,
+        class: &str,
+        arguments: &[&str],
+        input: Option<&Path>,
+    ) -> ToolOutput {
         self.runs += 1;
         let out = self.dir.path().join(format!("{}.out", self.runs));
         let err = self.dir.path().join(format!("{}.err", self.runs));

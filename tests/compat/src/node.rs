@@ -188,11 +188,7 @@ impl Node {
             if let Some(status) = process.ended() {
                 return Err(NodeFailed { status, output: self.log() });
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "the node is not ready:\n{}",
-                tail(&self.log())
-            );
+            assert!(tokio::time::Instant::now() < deadline, "the node is not ready:\n{}", tail(&self.log()));
             tokio::time::sleep(ASK_EVERY).await;
         }
         self.process = Some(process);
@@ -239,16 +235,21 @@ impl Node {
         let classes = artifacts::kafka_classes().expect("Kafka's jars are installed");
         let mut command = Command::new("java");
         command.args(["-Xmx768m", "-XX:+UseSerialGC", "-cp", &classes]).current_dir(&self.dir);
-        command.arg(format!(
-            "-Dlog4j2.configurationFile={}",
-            artifacts::script("log4j2.properties").display()
-        ));
+        command
+            .arg(format!("-Dlog4j2.configurationFile={}", artifacts::script("log4j2.properties").display()));
         command
     }
 
     async fn format_kafka(&self) {
         let mut command = self.java();
-        command.args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", "AquiferPeerKafka43100A", "-c"]);
+        command.args([
+            "kafka.tools.StorageTool",
+            "format",
+            "--ignore-formatted",
+            "-t",
+            "AquiferPeerKafka43100A",
+            "-c",
+        ]);
         command.arg(self.properties());
         let output = tokio::process::Command::from(command).output().await.expect("java starts");
         assert!(output.status.success(), "Kafka's storage cannot be formatted: {output:?}");

@@ -45,7 +45,9 @@ impl Script {
         let deadline = tokio::time::Instant::now() + limit;
         loop {
             match tokio::time::timeout_at(deadline, self.output.next_line()).await {
-                Err(_) => panic!("{} has not said '{word}' after {limit:?}, but:\n{}", self.name, self.story()),
+                Err(_) => {
+                    panic!("{} has not said '{word}' after {limit:?}, but:\n{}", self.name, self.story())
+                }
                 Ok(line) => match line.expect("a script's output can be read") {
                     None => panic!("{} ended before it said '{word}', it said:\n{}", self.name, self.story()),
                     Some(line) => {
@@ -66,7 +68,12 @@ impl Script {
     /// If it has ended.
     pub async fn tell(&mut self, word: &str) {
         let sent = self.input.write_all(format!("{word}\n").as_bytes()).await;
-        assert!(sent.is_ok(), "{} has ended before it was told '{word}', it said:\n{}", self.name, self.story());
+        assert!(
+            sent.is_ok(),
+            "{} has ended before it was told '{word}', it said:\n{}",
+            self.name,
+            self.story()
+        );
     }
 
     /// Waits for the script's good end and returns all that it said.

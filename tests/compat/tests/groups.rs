@@ -56,7 +56,8 @@ async fn the_group_tool_lists_describes_resets_and_deletes() {
     let mut node = Node::start(dir.path(), &[]).await;
     let bootstrap = node.bootstrap();
     let Some(mut tools) = JavaTools::start().await else { return };
-    let Some(said) = run_script("committed.py", &[&bootstrap, "events", "readers"], "done", LIMIT).await else {
+    let Some(said) = run_script("committed.py", &[&bootstrap, "events", "readers"], "done", LIMIT).await
+    else {
         return;
     };
     assert_eq!(said, ["done"]);
@@ -97,10 +98,9 @@ async fn the_group_tool_lists_describes_resets_and_deletes() {
 fn assert_offsets(described: &str, expected: &[&str]) {
     let mut found: Vec<String> = described
         .lines()
-        .filter_map(|line| line.split_whitespace().skip_while(|word| *word != "events").skip(1).next().map(|_| line))
-        .map(|line| {
-            let words: Vec<&str> = line.split_whitespace().skip_while(|word| *word != "events").collect();
-            words[1..].iter().copied().filter(|word| *word != "-").collect::<Vec<_>>().join(" ")
+        .filter_map(|line| line.split_once(" events "))
+        .map(|(_, columns)| {
+            columns.split_whitespace().filter(|word| *word != "-").collect::<Vec<_>>().join(" ")
         })
         .collect();
     found.sort();
