@@ -6,14 +6,14 @@ committed.py BOOTSTRAP TOPIC GROUP
 import sys
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from records import FIRST_TIMESTAMP_MS
 from talk import check, say
+from topics import create_topics
 
 BOOTSTRAP, TOPIC, GROUP = sys.argv[1:]
 
-AdminClient({"bootstrap.servers": BOOTSTRAP}).create_topics([NewTopic(TOPIC, 2, 1)])[TOPIC].result(60)
+create_topics(BOOTSTRAP, 2, TOPIC)
 producer = Producer({"bootstrap.servers": BOOTSTRAP, "linger.ms": 50})
 for offset in range(30):
     for partition in range(2):

@@ -9,9 +9,10 @@ import threading
 import time
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 
 from talk import check, say, told, until
+from topics import create_topics
 
 BOOTSTRAP, TOPIC, GROUP, STRATEGY = sys.argv[1:]
 PARTITIONS = 6
@@ -48,7 +49,7 @@ class Member(threading.Thread):
         while not self.leaving.is_set():
             for message in consumer.consume(100, 0.1):
                 if message.error() is not None:
-                    if message.error().fatal():
+                    if message.error().name() == "_FATAL":
                         errors.append((self.name_, str(message.error())))
                     continue
                 place = (message.partition(), message.offset())
@@ -141,7 +142,7 @@ def committed():
 
 
 admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
-admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(60)
+create_topics(BOOTSTRAP, PARTITIONS, TOPIC)
 source = Source()
 
 members = [Member("m1")]

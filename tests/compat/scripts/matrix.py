@@ -6,17 +6,14 @@ matrix.py write|read BOOTSTRAP PREFIX
 import sys
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from records import CODECS, PARTITIONS, Digest, records
 from talk import check, say
+from topics import create_topics
 
 
 def write(bootstrap, prefix):
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    topics = [NewTopic(f"{prefix}-{codec}", PARTITIONS, 1) for codec in CODECS]
-    for future in admin.create_topics(topics).values():
-        future.result(60)
+    create_topics(bootstrap, PARTITIONS, *[f"{prefix}-{codec}" for codec in CODECS])
     for codec in CODECS:
         producer = Producer({
             "bootstrap.servers": bootstrap,

@@ -9,15 +9,15 @@ import sys
 import time
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from talk import check, say, told, told_already
+from topics import create_topics
 
 BOOTSTRAP, TOPIC, KIND, CODEC = sys.argv[1:]
 PARTITIONS = 3
 PADDING = random.Random(1).randbytes(4_000)
 
-AdminClient({"bootstrap.servers": BOOTSTRAP}).create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(60)
+create_topics(BOOTSTRAP, PARTITIONS, TOPIC)
 producer = Producer({
     "bootstrap.servers": BOOTSTRAP,
     "acks": "all",

@@ -7,9 +7,9 @@ import random
 import sys
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from talk import check, say
+from topics import create_topics
 
 PARTITIONS = 4
 VALUE_BYTES = 4_096
@@ -26,7 +26,7 @@ def padding(index):
 
 
 def write(bootstrap, topic, megabytes):
-    AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(60)
+    create_topics(bootstrap, PARTITIONS, topic)
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, "batch.size": 16_384,
                          "message.timeout.ms": 300_000, "queue.buffering.max.kbytes": 65_536})
     delivered = [0]

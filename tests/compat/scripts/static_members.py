@@ -6,9 +6,9 @@ static_members.py BOOTSTRAP TOPIC GROUP
 import sys
 
 from confluent_kafka import Consumer
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from talk import check, say, until
+from topics import create_topics
 
 BOOTSTRAP, TOPIC, GROUP = sys.argv[1:]
 
@@ -35,17 +35,16 @@ class Member:
         self.rebalances += 1
 
     def failed(self, error):
-        if error.name() == "_FATAL" or error.fatal():
+        if error.name() == "_FATAL":
             self.fatal = str(error)
 
     def poll(self):
         message = self.consumer.poll(0.05)
-        if message is not None and message.error() is not None and message.error().fatal():
+        if message is not None and message.error() is not None and message.error().name() == "_FATAL":
             self.fatal = str(message.error())
 
 
-admin = AdminClient({"bootstrap.servers": BOOTSTRAP})
-admin.create_topics([NewTopic(TOPIC, 4, 1)])[TOPIC].result(60)
+create_topics(BOOTSTRAP, 4, TOPIC)
 
 
 def drive(members, condition, what):
@@ -72,7 +71,7 @@ check(first.rebalances == rebalances, "the other member was rebalanced")
 say("kept", owned)
 
 impostor = Member("two")
-drive([first, second, impostor], lambda: second.fatal and impostor.owned, "the older member is fenced")
+drive([first, second, impostor], lambda: second.fatal and impostor.owned, lambda: f"the older member is fenced: {second.fatal} {impostor.owned} {impostor.fatal}")
 check("instance" in second.fatal.lower() or "fenced" in second.fatal.lower(), second.fatal)
 say("fenced", second.fatal)
 first.consumer.close()

@@ -1,7 +1,7 @@
 """How a script talks with the test that started it: lines out, lines in, and bounded waits."""
 
+import os
 import queue
-import sys
 import threading
 import time
 
@@ -11,8 +11,12 @@ _told = queue.Queue()
 
 
 def _listen():
-    for line in sys.stdin:
-        _told.put(line.strip())
+    # Not sys.stdin: a thread that waits inside it keeps the interpreter from ending.
+    text = b""
+    while chunk := os.read(0, 4_096):
+        *lines, text = (text + chunk).split(b"\n")
+        for line in lines:
+            _told.put(line.decode())
     _told.put(None)
 
 

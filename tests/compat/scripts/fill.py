@@ -1,0 +1,67 @@
+"""Writes COUNT records of SIZE random bytes to partition 0 of a topic, or waits for its log start to reach an offset.
+
+fill.py write BOOTSTRAP TOPIC COUNT SIZE [config=value ...]
+fill.py await-start BOOTSTRAP TOPIC OFFSET
+fill.py delete-topic BOOTSTRAP TOPIC
+fill.py read BOOTSTRAP TOPIC PARTITION        says "read N", or "error NAME" for the consumer's error
+"""
+
+import random
+import sys
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from talk import check, say, until
+from topics import create_topics
+
+
+def write(bootstrap, topic, count, size, *configs):
+    create_topics(bootstrap, 1, topic, config=dict(config.split("=", 1) for config in configs))
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "batch.size": 65_536})
+    source = random.Random(topic)
+    for number in range(int(count)):
+        producer.produce(topic, source.randbytes(int(size)), partition=0)
+        if number % 100 == 0:
+            producer.poll(0)
+    check(producer.flush(110) == 0)
+    say("written", count)
+
+
+def await_start(bootstrap, topic, offset):
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused"})
+    place = TopicPartition(topic, 0)
+    until(lambda: consumer.get_watermark_offsets(place, timeout=60)[0] >= int(offset),
+          lambda: f"a log start of {offset}, it is {consumer.get_watermark_offsets(place, timeout=60)}")
+    say("start", consumer.get_watermark_offsets(place, timeout=60)[0])
+
+
+def delete_topic(bootstrap, topic):
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.delete_topics([topic])[topic].result(60)
+    say("deleted", topic)
+
+
+def read(bootstrap, topic, partition):
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False,
+                         "auto.offset.reset": "error", "enable.partition.eof": True, "check.crcs": True})
+    consumer.assign([TopicPartition(topic, int(partition), 0)])
+    count = 0
+    while True:
+        message = consumer.poll(20)
+        if message is None:
+            say("error nothing comes after", count)
+            return
+        if message.error() is None:
+            check(message.offset() == count, "offset", message.offset(), "after", count - 1)
+            count += 1
+        elif message.error().name() == "_PARTITION_EOF":
+            say("read", count)
+            return
+        else:
+            say("error", message.error().name(), "after", count)
+            return
+
+
+ACTIONS = {"write": write, "await-start": await_start, "delete-topic": delete_topic, "read": read}
+ACTIONS[sys.argv[1]](*sys.argv[2:])

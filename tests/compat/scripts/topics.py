@@ -1,0 +1,10 @@
+"""Making topics."""
+
+from confluent_kafka.admin import AdminClient, NewTopic
+
+
+def create_topics(bootstrap, partitions, *names, config=None):
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    topics = [NewTopic(name, partitions, 1, config=config or {}) for name in names]
+    for future in admin.create_topics(topics).values():
+        future.result(60)
