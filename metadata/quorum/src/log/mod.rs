@@ -21,4 +21,6 @@ pub(crate) use sled::SledLog;
 pub(crate) use store::RaftLog;
 
 #[cfg(test)]
+mod history;
+#[cfg(test)]
 mod tests;
