@@ -84,6 +84,11 @@ impl Header {
         frame_length(self.body_length as usize)
     }
 
+    /// The LSN after the last record with bytes in the frame before this one.
+    pub(crate) fn end_before(&self) -> u64 {
+        self.lsn + u64::from(self.continues)
+    }
+
     /// The LSN after the last record that this frame touches.
     pub(crate) fn touched_end(&self) -> u64 {
         self.lsn + u64::from(self.fragments)

@@ -24,6 +24,7 @@ mod recovery;
 mod ring;
 mod shared;
 mod survey;
+mod verdict;
 mod wal;
 mod writer;
 

@@ -13,7 +13,8 @@ use crate::{Identity, OpenError, Recovered, Wal, WalConfig, identity};
 /// A WAL whose past was read and whose future has not begun.
 #[derive(Debug)]
 pub struct Opened {
-    /// What an earlier process left. Take it out with [`std::mem::take`] before starting.
+    /// What an earlier process left. Take it out with [`std::mem::take`] before starting, show it to nobody before
+    /// [`start`](Self::start) has returned.
     pub recovered: Recovered,
     /// Whether the directory was blank: a new node, or a disk that was replaced or wiped.
     pub blank: bool,
@@ -39,9 +40,14 @@ pub async fn open(config: WalConfig, disk: Arc<dyn Disk>, identity: Identity) ->
     if blank {
         identity::write(&disk, &identity).await?;
     }
+    // A restart waits for this: all at once.
+    let opening = names.iter().map(async |name| {
+        let name = name.to_string();
+        disk.open(&name).await.map(|file| RingFile { name, file })
+    });
+    let files = futures::future::try_join_all(opening).await?;
     let (mut ready, mut zeroing) = (Vec::new(), Vec::new());
-    for name in names {
-        let file = RingFile { name: name.to_string(), file: disk.open(&name.to_string()).await? };
+    for (name, file) in names.iter().zip(files) {
         match name {
             Name::Ready(_) => ready.push(file),
             Name::Zeroing(_) => zeroing.push(file),
@@ -75,6 +81,9 @@ pub async fn open(config: WalConfig, disk: Arc<dyn Disk>, identity: Identity) ->
 
 impl Opened {
     /// Begins a segment and hands out the log. Recovered records stay on disk until they are trimmed.
+    ///
+    /// What was recovered counts as durable once this returns: not all of it was acknowledged, and until the new segment's
+    /// first frame says where the one before ends, a later recovery may find less.
     ///
     /// `segment` is an id that the metadata quorum gave out for this (a raft log index, so it grows). `sink` is called on
     /// the writer's task with the tags of records that became durable, in LSN order and before anybody who waits
@@ -114,8 +123,8 @@ impl Opened {
         let stamp =
             Stamp { identity, segment, sequence: 0, lsn: next_lsn, touched: next_lsn, checksum, trimmed };
         let start = Start { shared: shared.clone(), ring, pool: disk.pool().clone(), stamp, zeroed, demand };
-        let writer = Writer::new(start, sink, &config);
-        writer.publish(0);
+        let mut writer = Writer::new(start, sink, &config);
+        writer.begin().await?;
 
         let (stopping, ended) = (tasks.stopping().clone(), shared.ended.clone());
         tasks.spawn("wal-writer", OnEnd::StopGroup, async move {

@@ -14,18 +14,18 @@
 //! A segment's end is decided once: the next segment begins at the LSN where this one was found to end.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 
 use aquifer_disk::BLOCK;
 use bytes::Bytes;
 
 use crate::error::Corruption;
-use crate::frame::{Fault, Fragment, HEADER, Header};
+use crate::frame::{Fault, Fragment, Header};
 use crate::joiner::Joiner;
 use crate::reader::Reader;
 use crate::ring::{LiveFile, RingFile};
-use crate::survey::{Survey, WINDOW};
-use crate::{Identity, LossPoint, Lsn, OpenError, Record, RecoveredSegment, Verdict, identity};
+use crate::survey::Later;
+use crate::verdict::{Decision, Spot};
+use crate::{Identity, LossPoint, Lsn, OpenError, Record, RecoveredSegment, identity};
 
 /// What the files hold.
 #[derive(Debug)]
@@ -47,16 +47,9 @@ pub(crate) struct Scan {
 
 /// A file and the header it begins with.
 #[derive(Debug)]
-struct Headed {
-    file: RingFile,
-    header: Header,
-}
-
-impl Headed {
-    /// The LSN after the last record with bytes in the file before this one.
-    fn end_before(&self) -> u64 {
-        self.header.lsn + u64::from(self.header.continues)
-    }
+pub(crate) struct Headed {
+    pub(crate) file: RingFile,
+    pub(crate) header: Header,
 }
 
 /// Scans all files. `accept_loss` is where the operator gives up what follows.
@@ -66,9 +59,9 @@ pub(crate) async fn scan(
     accept_loss: Option<LossPoint>,
 ) -> Result<Scan, OpenError> {
     let (mut headed, mut blank) = (Vec::new(), Vec::new());
-    for file in files {
-        let header = Header::open(Reader::new(&file, 0, BLOCK as u64).block(0).await?);
-        match header {
+    let blocks = futures::future::try_join_all(files.iter().map(|file| file.file.read(0, BLOCK))).await?;
+    for (file, block) in files.into_iter().zip(blocks) {
+        match Header::open(&block) {
             Ok((header, _)) => {
                 identity::compare(&file.file.path(), &header.identity, ours)?;
                 headed.push(Headed { file, header });
@@ -79,7 +72,7 @@ pub(crate) async fn scan(
     headed.sort_by_key(|headed| (headed.header.segment, headed.header.sequence));
     let newest = headed.last().map(|headed| headed.header.segment);
     let trimmed = headed.iter().map(|headed| headed.header.trim_lsn).max().unwrap_or(0);
-    let stale = headed.windows(2).take_while(|pair| pair[1].end_before() <= trimmed).count();
+    let stale = headed.windows(2).take_while(|pair| pair[1].header.end_before() <= trimmed).count();
     let chain = headed.split_off(stale);
 
     let mut walk = Walk {
@@ -97,7 +90,7 @@ pub(crate) async fn scan(
         given_up_end: None,
     };
     if let Some(first) = chain.first() {
-        walk.spans.extend(headed.into_iter().map(|stale| (stale.file, first.end_before())));
+        walk.spans.extend(headed.into_iter().map(|stale| (stale.file, first.header.end_before())));
     }
     let mut rest: &[Headed] = &chain;
     while let Some(first) = rest.first() {
@@ -109,11 +102,12 @@ pub(crate) async fn scan(
     walk.finish(newest)
 }
 
-struct Walk {
-    accept_loss: Option<LossPoint>,
-    blank: Vec<RingFile>,
+pub(crate) struct Walk {
+    pub(crate) accept_loss: Option<LossPoint>,
+    /// Files that begin with no whole header.
+    pub(crate) blank: Vec<RingFile>,
     /// The largest trim told by any frame.
-    trimmed: u64,
+    pub(crate) trimmed: u64,
     /// The largest trim told by a frame within a segment's end. Only this frees files: what is freed is overwritten, and a
     /// frame beyond the end may be overwritten itself.
     durable_trim: u64,
@@ -121,14 +115,15 @@ struct Walk {
     /// Files with frames that count, with the LSN after the last record in them.
     spans: Vec<(RingFile, u64)>,
     /// Files whose frames lie beyond their segment's end.
-    discarded: Vec<RingFile>,
-    joiner: Joiner,
+    pub(crate) discarded: Vec<RingFile>,
+    pub(crate) joiner: Joiner,
     checksum: u32,
     /// Where the segment before was found to end.
-    previous_end: Option<Spot>,
+    pub(crate) previous_end: Option<Spot>,
+    /// What is missing, as far as nobody knows yet whether it was trimmed.
     doubts: Vec<Doubt>,
     /// The loss was accepted; the LSN after everything that is given up.
-    given_up_end: Option<u64>,
+    pub(crate) given_up_end: Option<u64>,
 }
 
 /// Something that is missing, which is fine if everything below an LSN turns out to be trimmed.
@@ -143,52 +138,66 @@ enum Otherwise {
     TornStart(usize),
 }
 
-/// A frame's place.
-#[derive(Clone, Debug)]
-struct Spot {
-    path: PathBuf,
+/// Where the scan of a segment goes on.
+#[derive(Debug)]
+struct Run {
+    file: RingFile,
     position: u64,
-    at: LossPoint,
+    sequence: u64,
 }
 
 /// Why the scan of a segment stopped.
-struct Stop {
-    sequence: u64,
-    /// Index of the file and position in it; `None`: at the beginning of a file that is not there.
-    place: Option<(usize, u64)>,
-    cause: String,
+#[derive(Debug)]
+pub(crate) struct Stop {
+    pub(crate) sequence: u64,
+    /// The file and the position in it; `None`: at the beginning of a file that is not there.
+    pub(crate) place: Option<(RingFile, u64)>,
+    pub(crate) cause: String,
 }
 
 impl Walk {
     /// Scans the files of one segment, which begin with whole headers.
     async fn segment(&mut self, files: &[Headed], later: &[Headed]) -> Result<(), OpenError> {
         if self.given_up_end.is_some() {
-            self.spans.extend(files.iter().map(|headed| (headed.file.clone(), u64::MAX)));
+            self.keep(files);
             return Ok(());
         }
         let first = &files[0].header;
-        let id = first.segment;
         let mut records = Vec::new();
         let headless = first.sequence > 0 && self.previous_end.is_none();
+        let mut runs = runs(files, 0);
         if first.sequence == 0 {
             self.begin(&files[0]);
         } else if headless {
             self.joiner.begin_within(first.lsn, first.continues);
-        }
-        let mut told = Told::default();
-        let stop = if first.sequence > 0 && !headless {
-            Stop { sequence: 0, place: None, cause: "the frame is missing".to_owned() }
         } else {
-            self.frames(files, &mut records, &mut told).await?
+            // Its first frame lay in a file that is not there.
+            runs.clear();
+        }
+        let mut oldest_in_flight = 0;
+        let verdict = loop {
+            let stop = self.frames(first.segment, &runs, &mut records, &mut oldest_in_flight).await?;
+            // A record whose end is missing was not acknowledged, and its LSN is given out again.
+            self.joiner.drop_unfinished();
+            match self.decide(files, later, &stop).await? {
+                Decision::End(verdict) => break verdict,
+                Decision::Resume(Later { file, position, header }) => {
+                    self.joiner.begin_within(header.lsn, header.continues);
+                    runs = self::runs(files, header.sequence + 1);
+                    runs.insert(0, Run { file, position, sequence: header.sequence });
+                }
+            }
         };
         if headless {
-            self.check_head(&files[0], &told);
+            self.check_head(&files[0], oldest_in_flight);
         }
-        let verdict = self.verdict(files, later, &stop).await?;
-        // A record whose end is missing was not acknowledged, and its LSN is given out again.
-        self.joiner.drop_unfinished();
-        self.segments.push(RecoveredSegment { id, records, verdict });
+        self.segments.push(RecoveredSegment { id: first.segment, records, verdict });
         Ok(())
+    }
+
+    /// Keeps files that are given up until what comes after them is trimmed, so that they are not mistaken for something else.
+    pub(crate) fn keep(&mut self, files: &[Headed]) {
+        self.spans.extend(files.iter().map(|headed| (headed.file.clone(), u64::MAX)));
     }
 
     /// A segment's first frame says where the one before ends.
@@ -222,8 +231,8 @@ impl Walk {
     }
 
     /// The first file of all begins within a segment: what was before must be trimmed, or never have been durable.
-    fn check_head(&mut self, first: &Headed, told: &Told) {
-        let otherwise = if told.oldest_in_flight == 0 {
+    fn check_head(&mut self, first: &Headed, oldest_in_flight: u64) {
+        let otherwise = if oldest_in_flight == 0 {
             Otherwise::TornStart(self.segments.len())
         } else {
             let at = LossPoint { segment: first.header.segment, sequence: first.header.sequence - 1 };
@@ -231,51 +240,38 @@ impl Walk {
             let cause = "the frame, which lay in the file before this one, is missing".to_owned();
             Otherwise::Corrupt(spot.corruption(cause, Vec::new()))
         };
-        self.doubts.push(Doubt { needed: first.end_before(), otherwise });
+        self.doubts.push(Doubt { needed: first.header.end_before(), otherwise });
     }
 
     /// Takes in whole frames in order, up to the first that is not there.
     async fn frames(
         &mut self,
-        files: &[Headed],
+        segment: u64,
+        runs: &[Run],
         records: &mut Vec<(Lsn, Record)>,
-        told: &mut Told,
+        oldest_in_flight: &mut u64,
     ) -> Result<Stop, OpenError> {
-        let mut sequence = files[0].header.sequence;
-        let segment = files[0].header.segment;
+        let mut sequence = runs.first().map_or(0, |run| run.sequence);
         let mut before = None;
-        for (index, headed) in files.iter().enumerate() {
-            if headed.header.sequence != sequence {
+        for run in runs {
+            if run.sequence != sequence {
                 break;
             }
-            let mut reader = Reader::new(&headed.file, 0, headed.file.length());
-            let (mut position, mut end) = (0, None);
+            let mut reader = Reader::new(&run.file, run.position, run.file.length());
+            let (mut position, mut end) = (run.position, None);
             let cause = loop {
                 if !reader.has(position, BLOCK) {
                     break None;
                 }
-                let (header, checksum) = match Header::open(reader.block(position).await?) {
-                    Ok(opened) => opened,
-                    Err(fault) => break Some(fault.to_string()),
-                };
-                if (header.segment, header.sequence) != (segment, sequence) {
-                    break Some(Fault::NotAFrame.to_string());
-                }
-                if !reader.has(position, header.frame_length()) {
-                    break Some(Fault::Length.to_string());
-                }
-                if before.is_some_and(|before| before != header.previous_checksum) {
-                    break Some("it does not follow the frame before it".to_owned());
-                }
-                let frame = Bytes::from(reader.copy(position, header.frame_length()).await?);
-                let fragments = match header.check_body(frame) {
-                    Ok(fragments) => fragments,
-                    Err(fault) => break Some(fault.to_string()),
-                };
+                let (header, checksum, fragments) =
+                    match whole_frame(&mut reader, position, (segment, sequence), before).await? {
+                        Ok(frame) => frame,
+                        Err(cause) => break Some(cause),
+                    };
                 if let Err(cause) = self.joiner.join(&header, fragments, records) {
                     break Some(cause.to_owned());
                 }
-                told.oldest_in_flight = told.oldest_in_flight.max(header.oldest_in_flight);
+                *oldest_in_flight = header.oldest_in_flight.max(*oldest_in_flight);
                 self.durable_trim = self.durable_trim.max(header.trim_lsn);
                 self.checksum = checksum;
                 before = Some(checksum);
@@ -284,93 +280,24 @@ impl Walk {
                 sequence += 1;
             };
             self.trimmed = self.trimmed.max(self.durable_trim);
-            match end {
-                Some(end) => self.spans.push((headed.file.clone(), end)),
-                None => self.discarded.push(headed.file.clone()),
-            }
+            self.span(&run.file, end);
             if let Some(cause) = cause {
-                return Ok(Stop { sequence, place: Some((index, position)), cause });
+                return Ok(Stop { sequence, place: Some((run.file.clone(), position)), cause });
             }
         }
         Ok(Stop { sequence, place: None, cause: "the frame is missing".to_owned() })
     }
 
-    /// Decides what the missing frame means.
-    async fn verdict(
-        &mut self,
-        files: &[Headed],
-        later: &[Headed],
-        stop: &Stop,
-    ) -> Result<Verdict, OpenError> {
-        let at = LossPoint { segment: files[0].header.segment, sequence: stop.sequence };
-        let mut survey = Survey::new(at);
-        for headed in files {
-            survey.header(&headed.header);
+    /// Notes the LSN after the last record in a file, if there is any.
+    fn span(&mut self, file: &RingFile, end: Option<u64>) {
+        let known = self.spans.last_mut().filter(|(known, _)| known.name == file.name);
+        match (known, end) {
+            // The scan went on behind damage in it.
+            (Some((_, known)), Some(end)) => *known = end,
+            (Some(_), None) => {}
+            (None, Some(end)) => self.spans.push((file.clone(), end)),
+            (None, None) => self.discarded.push(file.clone()),
         }
-        let mut claimed = None;
-        match stop.place {
-            Some((index, position)) => {
-                let file = &files[index].file;
-                survey.file(file, position, position + WINDOW, false).await?;
-                if claims(file, position, at).await? {
-                    claimed = Some((file.clone(), position));
-                }
-            }
-            None => {
-                for file in &self.blank {
-                    survey.file(file, 0, WINDOW, false).await?;
-                    if claims(file, 0, at).await? {
-                        claimed = Some((file.clone(), 0));
-                    }
-                }
-            }
-        }
-        self.trimmed = self.trimmed.max(survey.trimmed);
-        let spot = match (&claimed, stop.place) {
-            (Some((file, position)), _) => Spot { path: file.file.path(), position: *position, at },
-            (None, Some((index, position))) => Spot { path: files[index].file.file.path(), position, at },
-            // The file that it was in is gone or says nothing: name where the one before it ends.
-            (None, None) => {
-                let file = files.iter().rev().find(|headed| headed.header.sequence <= stop.sequence);
-                let file = &file.unwrap_or(&files[0]).file;
-                Spot { path: file.file.path(), position: file.length(), at }
-            }
-        };
-        self.previous_end = Some(spot.clone());
-        // Files of this segment that the scan did not come to.
-        let reached = files.iter().filter(|headed| headed.header.sequence <= stop.sequence).count();
-        let beyond = &files[reached..];
-        if survey.oldest_in_flight <= stop.sequence {
-            self.discarded.extend(beyond.iter().map(|headed| headed.file.clone()));
-            return Ok(match (survey.any, claimed) {
-                (true, _) => Verdict::Torn,
-                (false, Some(_)) => Verdict::DamagedLast,
-                (false, None) => Verdict::Clean,
-            });
-        }
-
-        // Corruption: find out all that can be told.
-        if let Some((index, position)) = stop.place {
-            survey.file(&files[index].file, position, u64::MAX, true).await?;
-        }
-        for headed in beyond.iter().chain(later) {
-            survey.file(&headed.file, 0, u64::MAX, true).await?;
-        }
-        for file in &self.blank {
-            survey.file(file, 0, u64::MAX, true).await?;
-        }
-        if self.accept_loss == Some(at) {
-            tracing::warn!(path = %spot.path.display(), position = spot.position, %at, "giving up the rest of the WAL, as wal.accept.loss asks");
-            self.spans.extend(beyond.iter().map(|headed| (headed.file.clone(), u64::MAX)));
-            self.given_up_end = Some(survey.end);
-            return Ok(Verdict::LossAccepted);
-        }
-        let damaged = match &claimed {
-            Some((file, position)) => damaged_fragments(file, *position).await?,
-            None => Vec::new(),
-        };
-        let lost = survey.lost(&self.joiner.stream_ends, &damaged);
-        Err(OpenError::Corrupt(Box::new(spot.corruption(stop.cause.clone(), lost))))
     }
 
     fn finish(self, newest: Option<u64>) -> Result<Scan, OpenError> {
@@ -387,6 +314,10 @@ impl Walk {
             segment.records.retain(|(lsn, _)| lsn.0 >= self.trimmed);
         }
         let (mut live, mut free) = (Vec::new(), VecDeque::new());
+        let mut others = self.discarded;
+        others.extend(self.blank);
+        // The scan may have found the way into a file that begins with damage after all.
+        others.retain(|other| self.spans.iter().all(|(file, _)| file.name != other.name));
         for (file, end) in self.spans {
             if end <= self.durable_trim {
                 free.push_back(file);
@@ -394,39 +325,41 @@ impl Walk {
                 live.push(LiveFile { file, end: end.min(next_lsn) });
             }
         }
-        free.extend(self.discarded);
-        free.extend(self.blank);
+        free.extend(others);
         Ok(Scan { segments, live, free, next_lsn, trimmed: self.trimmed, checksum: self.checksum, newest })
     }
 }
 
-/// What the frames of a segment tell together.
-#[derive(Default)]
-struct Told {
-    oldest_in_flight: u64,
+/// The files of a segment, from the frame with this number on.
+fn runs(files: &[Headed], from: u64) -> Vec<Run> {
+    let run =
+        |headed: &Headed| Run { file: headed.file.clone(), position: 0, sequence: headed.header.sequence };
+    files.iter().filter(|headed| headed.header.sequence >= from).map(run).collect()
 }
 
-impl Spot {
-    fn corruption(self, cause: String, lost: Vec<crate::LostRange>) -> Corruption {
-        Corruption { path: self.path, position: self.position, at: self.at, cause, lost }
+/// Reads the frame of this segment and number; or says why it is not there.
+async fn whole_frame(
+    reader: &mut Reader<'_>,
+    position: u64,
+    wanted: (u64, u64),
+    before: Option<u32>,
+) -> Result<Result<(Header, u32, Vec<Fragment>), String>, OpenError> {
+    let (header, checksum) = match Header::open(reader.block(position).await?) {
+        Ok(opened) => opened,
+        Err(fault) => return Ok(Err(fault.to_string())),
+    };
+    if (header.segment, header.sequence) != wanted {
+        return Ok(Err(Fault::NotAFrame.to_string()));
     }
-}
-
-/// Whether the block says that it is this frame, though it is not whole.
-async fn claims(file: &RingFile, position: u64, at: LossPoint) -> Result<bool, OpenError> {
-    let mut reader = Reader::new(file, position, position + BLOCK as u64);
-    Ok(reader.has(position, BLOCK) && Header::claims(reader.block(position).await?, at.segment, at.sequence))
-}
-
-/// What a damaged frame still says it held. Only for telling an operator.
-async fn damaged_fragments(file: &RingFile, position: u64) -> Result<Vec<Fragment>, OpenError> {
-    let mut reader = Reader::new(file, position, u64::MAX);
-    let Ok((header, _)) = Header::open(reader.block(position).await?) else { return Ok(Vec::new()) };
     if !reader.has(position, header.frame_length()) {
-        return Ok(Vec::new());
+        return Ok(Err(Fault::Length.to_string()));
+    }
+    if before.is_some_and(|before| before != header.previous_checksum) {
+        return Ok(Err("it does not follow the frame before it".to_owned()));
     }
     let frame = Bytes::from(reader.copy(position, header.frame_length()).await?);
-    let mut fragments = Fragment::read_all(&frame.slice(HEADER..HEADER + header.body_length as usize));
-    fragments.truncate(header.fragments as usize);
-    Ok(fragments)
+    Ok(match header.check_body(frame) {
+        Ok(fragments) => Ok((header, checksum, fragments)),
+        Err(fault) => Err(fault.to_string()),
+    })
 }

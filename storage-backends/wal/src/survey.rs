@@ -16,31 +16,41 @@ pub(crate) const WINDOW: u64 = (WalConfig::MAX_IN_FLIGHT as u64 + 2) * MAX_FRAME
 #[derive(Debug)]
 pub(crate) struct Survey {
     missing: LossPoint,
-    /// Whether there is any later frame of the same segment.
-    pub(crate) any: bool,
     /// The largest "oldest in flight" of those: everything below was durable.
     pub(crate) oldest_in_flight: u64,
     /// The largest trim that any later frame tells.
     pub(crate) trimmed: u64,
     /// The LSN after all records that later frames touch.
     pub(crate) end: u64,
+    /// The first later frame of the same segment.
+    pub(crate) first: Option<Later>,
     /// Where each stream goes on, as far as whole frames tell.
     goes_on: BTreeMap<u64, u64>,
 }
 
+/// A frame behind a missing one.
+#[derive(Clone, Debug)]
+pub(crate) struct Later {
+    pub(crate) file: RingFile,
+    pub(crate) position: u64,
+    pub(crate) header: Header,
+}
+
 impl Survey {
     pub(crate) fn new(missing: LossPoint) -> Self {
-        Self { missing, any: false, oldest_in_flight: 0, trimmed: 0, end: 0, goes_on: BTreeMap::new() }
+        Self { missing, oldest_in_flight: 0, trimmed: 0, end: 0, first: None, goes_on: BTreeMap::new() }
     }
 
     /// Takes in a header with a good checksum. Its body may be torn: that it was issued is enough.
-    pub(crate) fn header(&mut self, header: &Header) -> bool {
+    fn header(&mut self, header: &Header, file: &RingFile, position: u64) -> bool {
         if (header.segment, header.sequence) <= (self.missing.segment, self.missing.sequence) {
             return false;
         }
         if header.segment == self.missing.segment {
-            self.any = true;
             self.oldest_in_flight = self.oldest_in_flight.max(header.oldest_in_flight);
+            if self.first.as_ref().is_none_or(|first| header.sequence < first.header.sequence) {
+                self.first = Some(Later { file: file.clone(), position, header: header.clone() });
+            }
         }
         self.trimmed = self.trimmed.max(header.trim_lsn);
         self.end = self.end.max(header.touched_end());
@@ -61,7 +71,7 @@ impl Survey {
             let header = Header::open(reader.block(position).await?);
             let mut length = BLOCK;
             if let Ok((header, _)) = header
-                && self.header(&header)
+                && self.header(&header, file, position)
                 && deep
                 && reader.has(position, header.frame_length())
             {

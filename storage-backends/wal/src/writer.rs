@@ -105,6 +105,15 @@ impl<T> Drop for Ending<T> {
 }
 
 impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
+    /// Makes the segment's beginning durable: a frame without records that says where the segment before ends.
+    ///
+    /// Only then may what was recovered be shown to anybody: from now on its loss would be noticed.
+    pub(crate) async fn begin(&mut self) -> Result<(), DiskError> {
+        self.issue_empty();
+        let landed = self.landings.next().await.expect("there is room for one frame in a log that begins");
+        self.land(landed)
+    }
+
     /// Runs until the log is closed or `stopping`, and everything queued is durable; or until the disk fails.
     pub(crate) async fn run(mut self, stopping: aquifer_runtime::CancellationToken) {
         let ending = Ending(self.shared.clone());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aquifer_disk::SimulatedFaults;
 use aquifer_wal::{Lsn, OpenError, Record, Recovered};
-use machine::{Machine, Node, flat, record};
+use machine::{Machine, Node, flat, record, tag};
 use proptest::prelude::*;
 use tokio::time::{sleep, timeout};
 
@@ -71,8 +71,8 @@ impl Model {
 
     fn note_acknowledged(&mut self) {
         let tags = std::mem::take(&mut *self.node().durable.lock().expect("whole"));
-        for tag in tags {
-            let lsn = self.records.iter().find(|(_, record)| record.first_offset == tag * 10);
+        for durable in tags {
+            let lsn = self.records.iter().find(|(_, record)| tag(record) == durable);
             let (lsn, _) = lsn.expect("only what was appended becomes durable");
             assert_eq!(*lsn, self.acknowledged, "in LSN order, each once");
             self.acknowledged += 1;
@@ -203,14 +203,14 @@ proptest! {
         });
     }
 
-    /// After a graceful stop every frame that holds records is known to have been durable: whatever byte rots, either
+    /// After a graceful stop every frame that holds records is known to have been durable: whatever block rots, either
     /// nothing that was needed is missing, or the log refuses to open.
     #[test]
     fn rot_is_never_taken_for_the_end(
         seed in any::<u64>(),
         steps in prop::collection::vec(step(), 1..30),
         at in any::<prop::sample::Index>(),
-        length in 1..5_000_u64,
+        length in 1..4_096_u64,
     ) {
         on_one_thread(async {
             let mut model = Model::new(machine(seed, 4)).await;
@@ -221,7 +221,8 @@ proptest! {
             let mut position = at.index(written as usize) as u64;
             for file in files {
                 if position < file.length {
-                    model.machine.disk.rot(&file.name, position, length.min(file.length - position));
+                    // Within a block: with the last frame and the empty one after it both gone, nobody could tell.
+                    model.machine.disk.rot(&file.name, position, length.min(4096 - position % 4096));
                     break;
                 }
                 position -= file.length;

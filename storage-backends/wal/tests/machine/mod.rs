@@ -85,12 +85,8 @@ impl Node {
 pub(crate) fn record(tag: u64, bytes: usize) -> Record {
     let payload: Vec<u8> =
         (0..bytes as u64).map(|at| (tag.wrapping_mul(31) + at * 7 + at / 251) as u8).collect();
-    Record {
-        stream: tag % 3,
-        first_offset: tag * 10,
-        end_offset: tag * 10 + 10,
-        payload: Bytes::from(payload),
-    }
+    let first_offset = tag / 3 * 10;
+    Record { stream: tag % 3, first_offset, end_offset: first_offset + 10, payload: Bytes::from(payload) }
 }
 
 /// All records in LSN order, after checking that LSNs leave no gap.
@@ -104,5 +100,10 @@ pub(crate) fn flat(recovered: &Recovered) -> Vec<(Lsn, Record)> {
 
 /// The tags of recovered records.
 pub(crate) fn tags(recovered: &Recovered) -> Vec<u64> {
-    flat(recovered).into_iter().map(|(_, record)| record.first_offset / 10).collect()
+    flat(recovered).iter().map(|(_, record)| tag(record)).collect()
+}
+
+/// The tag that a record was made of.
+pub(crate) fn tag(record: &Record) -> u64 {
+    record.first_offset / 10 * 3 + record.stream
 }
