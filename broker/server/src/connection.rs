@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 use crate::budget::Claim;
-use crate::dispatch::{self, Answer, Refusal};
+use crate::dispatch::{self, Answer, ClientId, Refusal};
 use crate::frame::{Frame, FrameError, FrameReader};
 use crate::reply::Reply;
 use crate::server::Context;
@@ -119,16 +119,19 @@ async fn read<R: AsyncRead + Unpin>(
     stopping: &CancellationToken,
 ) -> Result<(), ConnectionError> {
     let mut frames = FrameReader::new(reader, &context.config.limits, context.requests.clone());
+    let mut client_id = ClientId::default();
+    let stopped = stopping.cancelled();
+    tokio::pin!(stopped);
     loop {
         let frame = tokio::select! {
             biased;
-            () = stopping.cancelled() => return Ok(()),
+            () = &mut stopped => return Ok(()),
             frame = async { unsent.room().await; frames.next().await } => frame?,
         };
         let Some(Frame { bytes, alone, mut claim }) = frame else { return Ok(()) };
         context.metrics.requests.add(1);
         context.metrics.received_bytes.add(bytes.len() + 4);
-        let request = dispatch::admit(context, peer, bytes, alone)?;
+        let request = dispatch::admit(context, peer, &mut client_id, bytes, alone)?;
         let decoded = request.decoded_bytes();
         if decoded > 0 {
             claim.merge(context.requests.claim(decoded).await);
@@ -139,7 +142,7 @@ async fn read<R: AsyncRead + Unpin>(
                 let reply = tokio::select! {
                     biased;
                     reply = answer => reply?,
-                    () = stopping.cancelled() => return Ok(()),
+                    () = &mut stopped => return Ok(()),
                 };
                 Pending::Ready(reply)
             }

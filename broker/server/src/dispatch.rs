@@ -112,6 +112,7 @@ pub(crate) enum Admitted {
 pub(crate) fn admit(
     context: &Arc<Context>,
     peer: &Arc<Peer>,
+    client_id: &mut ClientId,
     mut bytes: BytesMut,
     alone: bool,
 ) -> Result<Admitted, Refusal> {
@@ -126,7 +127,7 @@ pub(crate) fn admit(
     }
     let flexible = version >= api.shape.flexible_from;
     let header = guard::parse_header(&bytes, flexible)?;
-    let client_id = header.client_id.map(|id| StrBytes::from_string(id.to_owned()));
+    let client_id = client_id.same(header.client_id);
     let passed = guard::check(api.shape, version, &bytes[header.body..])?;
     let body = header.body;
     bytes.advance(body);
@@ -144,6 +145,19 @@ pub(crate) fn admit(
         alone,
     };
     Ok(Admitted::Call { call, passed })
+}
+
+/// The client id of a connection's last request: clients do not change it, so it is copied once.
+#[derive(Debug, Default)]
+pub(crate) struct ClientId(Option<StrBytes>);
+
+impl ClientId {
+    fn same(&mut self, id: Option<&str>) -> Option<StrBytes> {
+        if self.0.as_deref() != id {
+            self.0 = id.map(|id| StrBytes::from_string(id.to_owned()));
+        }
+        self.0.clone()
+    }
 }
 
 fn find(key: i16) -> Option<&'static Api> {

@@ -113,7 +113,8 @@ impl Server {
         metrics.connections.add(1);
         let peer = Arc::new(Peer { listener, ip });
         let context = inner.context.clone();
-        let stopping = inner.tasks.stopping().clone();
+        // A token of its own: polling it for each request must not meet other connections at one lock.
+        let stopping = inner.tasks.stopping().child_token();
         inner.tasks.spawn("kafka connection", OnEnd::Continue, async move {
             let _counted = counted;
             let served = connection::serve(context.clone(), peer.clone(), reader, writer, stopping);
