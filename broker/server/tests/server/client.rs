@@ -5,12 +5,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
-use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
 use kafka_protocol::messages::{
-    BrokerId, CreateTopicsRequest, FetchRequest, MetadataRequest, ProduceRequest, RequestHeader,
-    ResponseHeader, TopicName,
+    BrokerId, CreateTopicsRequest, FetchRequest, ProduceRequest, RequestHeader, ResponseHeader, TopicName,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -18,21 +16,21 @@ use uuid::Uuid;
 
 use crate::node::NOW_MS;
 
-pub struct Client {
+pub(crate) struct Client {
     pipe: DuplexStream,
     next_id: i32,
 }
 
-pub fn text(text: &str) -> StrBytes {
+pub(crate) fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-pub fn topic(name: &str) -> TopicName {
+pub(crate) fn topic(name: &str) -> TopicName {
     TopicName(text(name))
 }
 
 /// A batch with one record per value.
-pub fn batch(values: &[&str]) -> Bytes {
+pub(crate) fn batch(values: &[&str]) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None);
     for value in values {
         builder.push(NewRecord {
@@ -45,7 +43,14 @@ pub fn batch(values: &[&str]) -> Bytes {
 }
 
 /// A Produce request of one batch. `id` names the topic from version 13 on.
-pub fn produce(version: i16, name: &str, id: Uuid, index: i32, acks: i16, records: Bytes) -> ProduceRequest {
+pub(crate) fn produce(
+    version: i16,
+    name: &str,
+    id: Uuid,
+    index: i32,
+    acks: i16,
+    records: Bytes,
+) -> ProduceRequest {
     let data = PartitionProduceData::default().with_index(index).with_records(Some(records));
     let mut topic_data = TopicProduceData::default().with_partition_data(vec![data]);
     if version >= 13 {
@@ -57,7 +62,7 @@ pub fn produce(version: i16, name: &str, id: Uuid, index: i32, acks: i16, record
 }
 
 /// A Fetch request of one partition without a session.
-pub fn fetch(version: i16, name: &str, id: Uuid, offset: i64) -> FetchRequest {
+pub(crate) fn fetch(version: i16, name: &str, id: Uuid, offset: i64) -> FetchRequest {
     let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
     let mut fetch_topic = FetchTopic::default().with_partitions(vec![partition]);
     if version >= 13 {
@@ -80,12 +85,12 @@ pub fn fetch(version: i16, name: &str, id: Uuid, offset: i64) -> FetchRequest {
 }
 
 impl Client {
-    pub fn new(pipe: DuplexStream) -> Self {
+    pub(crate) fn new(pipe: DuplexStream) -> Self {
         Self { pipe, next_id: 1 }
     }
 
     /// Sends a request without waiting; gives back its correlation id.
-    pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
+    pub(crate) async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
         let id = self.next_id;
         self.next_id += 1;
         let header = RequestHeader::default()
@@ -101,19 +106,19 @@ impl Client {
     }
 
     /// Sends the bytes of a frame.
-    pub async fn frame(&mut self, body: &[u8]) {
+    pub(crate) async fn frame(&mut self, body: &[u8]) {
         let mut frame = BytesMut::new();
         frame.put_i32(i32::try_from(body.len()).expect("small"));
         frame.put_slice(body);
         self.bytes(&frame).await;
     }
 
-    pub async fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) async fn bytes(&mut self, bytes: &[u8]) {
         self.pipe.write_all(bytes).await.expect("the server reads");
     }
 
     /// The next frame from the server; `None` when it closed.
-    pub async fn reply(&mut self) -> Option<Bytes> {
+    pub(crate) async fn reply(&mut self) -> Option<Bytes> {
         let mut size = [0; 4];
         self.pipe.read_exact(&mut size).await.ok()?;
         let mut frame = vec![0; u32::from_be_bytes(size) as usize];
@@ -122,7 +127,7 @@ impl Client {
     }
 
     /// The response to the request with that correlation id, which must be the next one.
-    pub async fn receive<R: Request>(&mut self, version: i16, id: i32) -> R::Response {
+    pub(crate) async fn receive<R: Request>(&mut self, version: i16, id: i32) -> R::Response {
         let mut frame = self.reply().await.expect("the connection is open");
         let header_version = <R::Response as HeaderVersion>::header_version(version);
         let header = ResponseHeader::decode(&mut frame, header_version).expect("header");
@@ -132,13 +137,13 @@ impl Client {
         response
     }
 
-    pub async fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+    pub(crate) async fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
         let id = self.send(version, request).await;
         self.receive::<R>(version, id).await
     }
 
     /// Creates a topic and tells its id.
-    pub async fn create(&mut self, name: &str, partitions: i32) -> Uuid {
+    pub(crate) async fn create(&mut self, name: &str, partitions: i32) -> Uuid {
         let creatable = CreatableTopic::default()
             .with_name(topic(name))
             .with_num_partitions(partitions)
@@ -149,20 +154,14 @@ impl Client {
         created.topic_id
     }
 
-    /// The topic's id by Metadata.
-    pub async fn topic_id(&mut self, name: &str) -> Uuid {
-        let asked = MetadataRequestTopic::default().with_name(Some(topic(name)));
-        self.call(12, &MetadataRequest::default().with_topics(Some(vec![asked]))).await.topics[0].topic_id
-    }
-
     /// Appends to partition 0 with acks=all.
-    pub async fn produce(&mut self, name: &str, records: Bytes) -> PartitionProduceResponse {
+    pub(crate) async fn produce(&mut self, name: &str, records: Bytes) -> PartitionProduceResponse {
         let request = produce(9, name, Uuid::nil(), 0, -1, records);
         self.call(9, &request).await.responses.remove(0).partition_responses.remove(0)
     }
 
     /// Reads partition 0.
-    pub async fn fetch(&mut self, name: &str, offset: i64) -> PartitionData {
+    pub(crate) async fn fetch(&mut self, name: &str, offset: i64) -> PartitionData {
         let request = fetch(12, name, Uuid::nil(), offset);
         self.call(12, &request).await.responses.remove(0).partitions.remove(0)
     }

@@ -20,22 +20,22 @@ use aquifer_wal::{Identity, WalConfig};
 
 use crate::client::Client;
 
-pub const NODE: NodeId = NodeId(1);
-pub const LISTENER: &str = "PLAINTEXT";
-pub const NOW_MS: i64 = 1_700_000_000_000;
+pub(crate) const NODE: NodeId = NodeId(1);
+pub(crate) const LISTENER: &str = "PLAINTEXT";
+pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 
 /// A node with its clients' way in.
-pub struct Node {
-    pub server: Server,
-    pub tasks: TaskGroup,
+pub(crate) struct Node {
+    pub(crate) server: Server,
+    pub(crate) tasks: TaskGroup,
 }
 
 impl Node {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(ServerConfig::new(NODE)).await
     }
 
-    pub async fn start_with(config: ServerConfig) -> Self {
+    pub(crate) async fn start_with(config: ServerConfig) -> Self {
         let tasks = TaskGroup::new();
         let random = Random::seeded(7);
         let (clock, _) = Clock::simulated(NOW_MS);
@@ -78,14 +78,14 @@ impl Node {
     }
 
     /// A client with a connection of its own.
-    pub fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let (reader, writer) = tokio::io::split(theirs);
         self.server.serve(Arc::from(LISTENER), IpAddr::V4(Ipv4Addr::LOCALHOST), reader, writer);
         Client::new(ours)
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.tasks.shutdown(Duration::from_secs(30)).await.expect("all tasks end");
         assert!(self.tasks.failure().is_none(), "{:?}", self.tasks.failure());
     }

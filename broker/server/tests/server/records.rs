@@ -251,7 +251,8 @@ async fn idempotent_producers_get_ids_and_transactional_ones_are_told_to_stop() 
     let mut client = node.client();
     let mut ids = Vec::new();
     for version in 0..=5 {
-        let response = client.call(version, &InitProducerIdRequest::default()).await;
+        let response =
+            client.call(version, &InitProducerIdRequest::default().with_transactional_id(None)).await;
         assert_eq!((response.error_code, response.producer_epoch), (0, 0));
         ids.push(response.producer_id);
     }

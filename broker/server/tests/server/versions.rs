@@ -6,7 +6,9 @@ use kafka_protocol::messages::{
     alter_configs_request as alter, create_partitions_request as partitions, create_topics_request as create,
     delete_topics_request as delete, describe_configs_request as configs, describe_log_dirs_request as dirs,
     describe_topic_partitions_request as describe, incremental_alter_configs_request as incremental,
-    metadata_request as metadata, offset_for_leader_epoch_request as epochs,
+    join_group_request as join, leave_group_request as leave, metadata_request as metadata,
+    offset_commit_request as commit, offset_fetch_request as offsets,
+    offset_for_leader_epoch_request as epochs,
 };
 use uuid::Uuid;
 
@@ -173,6 +175,57 @@ async fn each_admin_api_answers_in_each_version() {
                     .with_value(Some(text("1"))),
             ]),
     ]));
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_group_api_answers_in_each_version() {
+    let node = Node::start().await;
+    let mut client = node.client();
+    client.create("t", 1).await;
+    let find = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("g")]);
+    client.call(4, &find).await;
+    let group = || GroupId(text("g"));
+    each_version!(client, 0..=9, |v: i16| {
+        let protocol = join::JoinGroupRequestProtocol::default().with_name(text("range"));
+        let request = JoinGroupRequest::default()
+            .with_group_id(GroupId(text(&format!("joined-{v}"))))
+            .with_session_timeout_ms(10_000)
+            .with_protocol_type(text("consumer"))
+            .with_protocols(vec![protocol]);
+        if v == 0 { request } else { request.with_rebalance_timeout_ms(10_000) }
+    });
+    each_version!(client, 0..=5, |_| SyncGroupRequest::default().with_group_id(group()));
+    each_version!(client, 0..=4, |_| HeartbeatRequest::default().with_group_id(group()));
+    each_version!(client, 0..=5, |v: i16| {
+        let request = LeaveGroupRequest::default().with_group_id(group());
+        let member = leave::MemberIdentity::default().with_member_id(text("m"));
+        if v < 3 { request.with_member_id(text("m")) } else { request.with_members(vec![member]) }
+    });
+    each_version!(client, 2..=9, |_| OffsetCommitRequest::default()
+        .with_group_id(group())
+        .with_generation_id_or_member_epoch(-1)
+        .with_topics(vec![
+            commit::OffsetCommitRequestTopic::default().with_name(topic("t")).with_partitions(vec![
+                commit::OffsetCommitRequestPartition::default()
+                    .with_committed_offset(7)
+                    .with_committed_metadata(None),
+            ])
+        ]));
+    each_version!(client, 1..=9, |v: i16| if v < 8 {
+        let asked = offsets::OffsetFetchRequestTopic::default().with_name(topic("t"));
+        OffsetFetchRequest::default()
+            .with_group_id(group())
+            .with_topics(Some(vec![asked.with_partition_indexes(vec![0])]))
+    } else {
+        let asked = offsets::OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(None);
+        OffsetFetchRequest::default().with_groups(vec![asked])
+    });
+    each_version!(client, 0..=5, |_| ListGroupsRequest::default());
+    each_version!(client, 0..=6, |_| DescribeGroupsRequest::default()
+        .with_groups(vec![group(), GroupId(text("no"))]));
+    each_version!(client, 0..=0, |_| OffsetDeleteRequest::default().with_group_id(group()));
+    each_version!(client, 0..=2, |_| DeleteGroupsRequest::default().with_groups_names(vec![group()]));
     node.stop().await;
 }
 

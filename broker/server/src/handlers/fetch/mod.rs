@@ -6,13 +6,11 @@ mod respond;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::FetchRequest;
 use tokio::time::{Instant, timeout_at};
 
 use self::read::{Limits, Pass};
 use crate::dispatch::{Answer, Api, Call, Refusal};
-use crate::errors::NONE;
 use crate::guard::shapes;
 use crate::reply::Reply;
 use crate::sessions::{SessionRequest, TopicKey, Wanted};
@@ -85,9 +83,4 @@ fn session_request(version: i16, request: FetchRequest) -> SessionRequest {
     }
     let epoch = if version < SESSIONS_FROM { -1 } else { request.session_epoch };
     SessionRequest { id: request.session_id, epoch, topic_ids, wanted, forgotten }
-}
-
-/// A partition's error code, none for success.
-fn code(error: Option<Code>) -> i16 {
-    error.map_or(NONE, |code| code.code())
 }
