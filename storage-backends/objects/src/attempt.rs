@@ -17,7 +17,7 @@ pub(crate) struct Attempts {
     pub(crate) store: Arc<str>,
     pub(crate) metrics: Arc<Metrics>,
     pressure: Pressure,
-    random: Random,
+    pub(crate) random: Random,
     retry: RetryLimits,
     time_limit: Duration,
     slowest_bytes_per_second: u64,

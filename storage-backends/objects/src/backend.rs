@@ -52,6 +52,12 @@ pub(crate) trait Backend: Debug + Send + Sync {
 
     /// Removes a left-over; that it was absent is success.
     async fn remove_orphan(&self, orphan: &Orphan) -> Result<(), Failure>;
+
+    /// For the probe: whether a delete under a condition that does not hold leaves the object alone; None
+    /// if this kind of store has no such thing.
+    async fn deletes_conditionally(&self, _key: &str) -> Result<Option<bool>, Failure> {
+        Ok(None)
+    }
 }
 
 /// A streaming upload. Its parts may be sent in any order if [`Session::parallel`] is above one.

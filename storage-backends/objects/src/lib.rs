@@ -17,7 +17,7 @@
 //!                          object_store       hdfs-native
 //! ```
 //!
-//! The way in is [`open()`].
+//! The way in is [`open()`]; [`probe()`] measures what a store can and cannot do.
 
 mod attempt;
 mod backend;
@@ -27,6 +27,7 @@ mod metrics;
 mod open;
 mod options;
 mod pressure;
+mod probe;
 mod store;
 mod upload;
 
@@ -34,5 +35,6 @@ pub use error::{Effect, ErrorKind, OpenError, StoreError};
 pub use metrics::{Histogram, Operation, OperationSnapshot, StoreSnapshot};
 pub use open::open;
 pub use options::{HdfsOptions, RetryLimits, S3Options, Secret, StoreOptions};
+pub use probe::{Check, Measurement, Outcome, ProbeReport, probe};
 pub use store::{ObjectInfo, Store, Swept};
 pub use upload::Upload;

@@ -17,7 +17,7 @@ use crate::store::Store;
 /// - `hdfs://service/path` or `hdfs://host:port/path`, see [`HdfsOptions`](crate::HdfsOptions);
 /// - `memory://`: this process's memory.
 ///
-/// `file` needs the directory to be writable; the others are not contacted.
+/// `file` needs the directory to be writable; the others are not contacted: see [`probe()`](crate::probe()).
 /// `clock` tells the age of left-overs, `random` spreads retries and names staged files.
 ///
 /// # Errors

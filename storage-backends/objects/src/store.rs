@@ -225,7 +225,7 @@ impl Store {
     }
 
     /// Removes left-overs of uploads that began more than `older_than` ago, whoever began them, as far as
-    /// the store can list them (MinIO cannot: see [`Self::discard`]). No upload may take that long.
+    /// the store can list them. No upload may take that long.
     ///
     /// # Errors
     /// If the left-overs could not be listed; those that cannot be removed are only counted.

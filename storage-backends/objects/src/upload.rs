@@ -112,12 +112,17 @@ impl Upload {
                 }
             })
             .await;
-        match finished {
+        let finished = match finished {
             Err(error) if error.effect == Effect::Unknown => {
                 self.store.resolve(error, self.size, self.checksum).await
             }
             result => result,
+        };
+        if let Err(StoreError { effect: Effect::None, .. }) = &finished {
+            // Certainly not ours: what was uploaded is of no use. If it stays, a sweep finds it.
+            let _ = self.store.inner.attempts.run(call, |_| self.session.abort()).await;
         }
+        finished
     }
 
     /// Removes what was uploaded.

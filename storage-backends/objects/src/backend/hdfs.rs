@@ -1,6 +1,7 @@
 mod failure;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aquifer_runtime::Random;
@@ -284,6 +285,7 @@ impl Backend for HdfsBackend {
             key: key.to_owned(),
             attempt,
             writer: Mutex::new(Some(writer)),
+            closed: AtomicBool::new(false),
         }))
     }
 
@@ -353,6 +355,7 @@ struct HdfsSession {
     /// Taken while a part is written; it stays away if that fails or is given up, because a writer that
     /// lost its pipeline cannot be trusted with another byte.
     writer: Mutex<Option<FileWriter>>,
+    closed: AtomicBool,
 }
 
 impl HdfsSession {
@@ -382,13 +385,17 @@ impl Session for HdfsSession {
     }
 
     async fn complete(&self) -> Result<(), Failure> {
-        // On a second attempt the file is closed, and only the rename may be missing.
         if let Some(mut writer) = self.take() {
-            Box::pin(writer.close()).await.map_err(|error| Failure {
-                // What was streamed is gone with the writer: no attempt can bring it back.
-                kind: ErrorKind::Invalid,
-                ..before_rename(&error)
-            })?;
+            Box::pin(writer.close()).await.map_err(|error| before_rename(&error))?;
+            self.closed.store(true, Ordering::Release);
+        }
+        // On a second attempt only the rename may be missing. A file whose close failed or was given up is
+        // not published: it may be short, and no attempt can bring back what was streamed.
+        if !self.closed.load(Ordering::Acquire) {
+            return Err(Failure::none(
+                ErrorKind::Invalid,
+                "the file could not be closed: start the upload again",
+            ));
         }
         self.files.publish(&self.staged, &self.key, self.attempt).await
     }

@@ -138,10 +138,10 @@ pub(crate) async fn read(
     let options = GetOptions { range: range.clone().map(GetRange::Bounded), ..GetOptions::default() };
     let result = match store.get_opts(&path(key), options).await {
         Ok(result) => result,
-        // A range that starts past the end is a generic error, whose source is private: look.
+        // A range that starts past the end is a 416, or a generic error whose source is private: look.
         Err(error) => {
             let failure = failure(&error);
-            if let (Some(range), ErrorKind::Unavailable) = (range, failure.kind) {
+            if let (Some(range), ErrorKind::Unavailable | ErrorKind::Truncated) = (range, failure.kind) {
                 let size = head(store, key).await?.size;
                 if range.end > size {
                     return Ok(Read { bytes: Bytes::new(), object_size: size });

@@ -9,9 +9,9 @@ use std::time::UNIX_EPOCH;
 use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AwsAuthorizer, AwsCredential, S3ConditionalPut};
-use object_store::client::{HttpClient, HttpRequest, HttpRequestBody};
+use object_store::client::{HttpClient, HttpRequest, HttpRequestBody, HttpResponse};
 use object_store::multipart::{MultipartStore, PartId};
-use object_store::{MultipartId, ObjectStore, PutMode, RetryConfig};
+use object_store::{HeaderValue, MultipartId, ObjectStore, PutMode, RetryConfig};
 use url::Url;
 
 use super::{Backend, Orphan, Page, Read, Session, object};
@@ -91,6 +91,33 @@ impl S3Backend {
         format!("{}{key}", self.prefix)
     }
 
+    /// Signs and sends a request that `object_store` does not have.
+    async fn send(
+        &self,
+        mut request: HttpRequest,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<HttpResponse, Failure> {
+        let invalid = |error: String| Failure::none(ErrorKind::Invalid, error);
+        let url = format!("{}{path}", self.bucket_url);
+        let mut url = Url::parse(&url).map_err(|error| invalid(format!("{url}: {error}")))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        *request.uri_mut() = url.as_str().parse().map_err(|_| invalid(format!("{url} is not a URI")))?;
+        AwsAuthorizer::new(&self.credential, "s3", &self.region)
+            .try_authorize(&mut request, None)
+            .map_err(|error| object::failure(&error))?;
+        self.http.execute(request).await.map_err(|error| object::http_error(&error))
+    }
+
+    async fn unfinished(&self, prefix: &str) -> Result<Vec<UnfinishedUpload>, Failure> {
+        let request = HttpRequest::new(HttpRequestBody::empty());
+        let response = self.send(request, "", &[("prefix", prefix), ("uploads", "")]).await?;
+        let body = response.into_body().bytes().await.map_err(|error| object::http_error(&error))?;
+        Ok(parse_uploads(&String::from_utf8_lossy(&body)))
+    }
+
     fn own(&self, full: &str) -> Option<String> {
         full.strip_prefix(&self.prefix).map(str::to_owned)
     }
@@ -164,21 +191,16 @@ impl Backend for S3Backend {
         Ok(Page { objects, ..page })
     }
 
-    /// The first thousand; the next sweep finds more. MinIO lists those of one key only.
+    /// The first thousand; the next sweep finds more. MinIO knows a key and the empty prefix, and nothing
+    /// in between: what our own prefix does not show is looked for among all of the bucket.
     async fn orphans(&self, key: Option<&str>, before_ms: i64) -> Result<Vec<Orphan>, Failure> {
-        let invalid = |error: String| Failure::none(ErrorKind::Invalid, error);
         let prefix = key.map_or_else(|| self.prefix.clone(), |key| self.full(key));
-        let mut url = Url::parse(&self.bucket_url).map_err(|error| invalid(error.to_string()))?;
-        url.query_pairs_mut().append_pair("prefix", &prefix).append_pair("uploads", "");
-        let mut request = HttpRequest::new(HttpRequestBody::empty());
-        *request.uri_mut() = url.as_str().parse().map_err(|_| invalid(format!("{url} is not a URI")))?;
-        AwsAuthorizer::new(&self.credential, "s3", &self.region)
-            .try_authorize(&mut request, None)
-            .map_err(|error| object::failure(&error))?;
-        let response = self.http.execute(request).await.map_err(|error| object::http_error(&error))?;
-        let body = response.into_body().bytes().await.map_err(|error| object::http_error(&error))?;
-        let uploads = parse_uploads(&String::from_utf8_lossy(&body)).into_iter();
+        let mut uploads = self.unfinished(&prefix).await?;
+        if uploads.is_empty() && key.is_none() && !prefix.is_empty() {
+            uploads = self.unfinished("").await?;
+        }
         Ok(uploads
+            .into_iter()
             .filter(|upload| upload.initiated_ms < before_ms)
             .filter_map(|upload| Some(Orphan { key: self.own(&upload.key)?, handle: upload.id }))
             .filter(|orphan| key.is_none_or(|key| orphan.key == key))
@@ -187,6 +209,16 @@ impl Backend for S3Backend {
 
     async fn remove_orphan(&self, orphan: &Orphan) -> Result<(), Failure> {
         abort(&self.bucket, &object::path(&self.full(&orphan.key)), &orphan.handle).await
+    }
+
+    async fn deletes_conditionally(&self, key: &str) -> Result<Option<bool>, Failure> {
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.method_mut() = "DELETE".parse().expect("a method");
+        request
+            .headers_mut()
+            .insert("if-match", HeaderValue::from_static("\"0123456789abcdef0123456789abcdef\""));
+        let refused = self.send(request, &format!("/{}", self.full(key)), &[]).await.is_err();
+        Ok(Some(refused && self.head(key).await.is_ok()))
     }
 }
 

@@ -1,0 +1,8 @@
+//! Real stores under test: what each promises, what it does under faults, what the probe says of it.
+
+mod conformance;
+mod hdfs_faults;
+mod probe;
+mod proxy;
+mod s3_faults;
+mod suite;
