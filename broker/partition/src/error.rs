@@ -85,7 +85,7 @@ pub enum AppendError {
         /// The one in the log.
         current: i16,
     },
-    /// Transactions are not built yet. (TRANSACTIONAL_ID_AUTHORIZATION_FAILED is no answer: INVALID_TXN_STATE)
+    /// Transactions are not built yet. (INVALID_TXN_STATE, which no client retries)
     #[error("this broker does not support transactions yet: use a producer without transactional.id")]
     Transactional,
     /// acks=all on a topic that wants more copies than it was created with. (NOT_ENOUGH_REPLICAS)
@@ -99,8 +99,7 @@ pub enum AppendError {
     /// The partition moved away or was deleted while the caller held it. (NOT_LEADER_OR_FOLLOWER)
     #[error("this node does not lead the partition any more")]
     NotLeader,
-    /// The WAL holds as much as may wait for the object store; retrying helps. (KAFKA_STORAGE_ERROR is fatal to no
-    /// client, but REQUEST_TIMED_OUT is retried by all)
+    /// The WAL holds as much as may wait for the object store. (An error that every client retries.)
     #[error("{0}")]
     Full(String),
     /// Nothing can be made durable here until the broker restarts. (KAFKA_STORAGE_ERROR)

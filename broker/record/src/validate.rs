@@ -5,6 +5,8 @@
 //! the header: a compacted topic (keys), a lower bound on timestamps, an upper bound that the header's largest
 //! timestamp breaks (to name the records), or a topic with a compression type of its own.
 
+use std::ops::RangeInclusive;
+
 use bytes::BytesMut;
 
 use crate::builder::seal;
@@ -222,18 +224,20 @@ fn must_open(header: &BatchHeader, rules: &Rules, now_ms: i64) -> bool {
     }
     rules.timestamp_type == TimestampType::CreateTime
         && (rules.create_time.before_max_ms != i64::MAX
-            || out_of_bounds(header.max_timestamp, rules.create_time, now_ms))
+            || !time_bounds(rules.create_time, now_ms).contains(&header.max_timestamp))
 }
 
-fn out_of_bounds(timestamp_ms: i64, bounds: CreateTimeBounds, now_ms: i64) -> bool {
-    // In 128 bits: both the clock's and the client's value may be anything.
-    let age = i128::from(now_ms) - i128::from(timestamp_ms);
-    age > i128::from(bounds.before_max_ms) || -age > i128::from(bounds.after_max_ms)
+/// The earliest and the latest timestamp that the topic takes now.
+fn time_bounds(bounds: CreateTimeBounds, now_ms: i64) -> RangeInclusive<i64> {
+    now_ms.saturating_sub(bounds.before_max_ms)..=now_ms.saturating_add(bounds.after_max_ms)
 }
 
 /// Checks every record of an uncompressed records section; the largest timestamp.
 fn walk_records(header: &BatchHeader, section: &[u8], rules: &Rules, now_ms: i64) -> Result<i64, BatchError> {
-    let check_time = rules.timestamp_type == TimestampType::CreateTime;
+    let allowed = match rules.timestamp_type {
+        TimestampType::CreateTime => time_bounds(rules.create_time, now_ms),
+        TimestampType::LogAppendTime => i64::MIN..=i64::MAX,
+    };
     let mut at = 0;
     let mut index = 0;
     let mut max_timestamp = NO_TIMESTAMP;
@@ -254,11 +258,8 @@ fn walk_records(header: &BatchHeader, section: &[u8], rules: &Rules, now_ms: i64
         max_timestamp = max_timestamp.max(timestamp);
         if rules.compacted && layout.key.is_none() && !header.is_control() {
             refused.key(index);
-        } else if check_time
-            && timestamp != NO_TIMESTAMP
-            && out_of_bounds(timestamp, rules.create_time, now_ms)
-        {
-            refused.time(index, timestamp, rules.create_time, now_ms);
+        } else if !allowed.contains(&timestamp) && timestamp != NO_TIMESTAMP {
+            refused.time(index, timestamp, &allowed);
         }
         at = layout.end;
         index += 1;
@@ -287,14 +288,11 @@ impl Refused {
         self.push(index, || "Compacted topic cannot accept message without key".to_owned());
     }
 
-    fn time(&mut self, index: i32, timestamp_ms: i64, bounds: CreateTimeBounds, now_ms: i64) {
+    fn time(&mut self, index: i32, timestamp_ms: i64, allowed: &RangeInclusive<i64>) {
         self.any_time = true;
         self.push(index, || {
-            format!(
-                "Timestamp {timestamp_ms} of the message is out of range. The timestamp should be within [{}, {}]",
-                now_ms.saturating_sub(bounds.before_max_ms),
-                now_ms.saturating_add(bounds.after_max_ms)
-            )
+            let (from, to) = (allowed.start(), allowed.end());
+            format!("Timestamp {timestamp_ms} of the message is out of range. The timestamp should be within [{from}, {to}]")
         });
     }
 
