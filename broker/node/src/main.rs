@@ -9,9 +9,28 @@
 //! ```
 
 mod cli;
+mod commands;
 mod demo;
 mod http;
 mod logging;
+mod metrics;
+mod node;
 mod options;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Large buffers come and go with every request; the system's allocator would return and refault their pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match commands::run(cli::Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            commands::report(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}

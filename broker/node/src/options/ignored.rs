@@ -73,6 +73,7 @@ pub(super) const IGNORED: &[(&str, &str)] = &[
     ("fetch.purgatory.purge.interval.requests", "waiting requests hold no purgatory"),
     ("producer.purgatory.purge.interval.requests", "waiting requests hold no purgatory"),
     ("delete.records.purgatory.purge.interval.requests", "waiting requests hold no purgatory"),
+    ("delete.topic.enable", "topics can always be deleted"),
     ("transaction.state.log.*", "transactions are not built yet"),
     ("transaction.max.timeout.ms", "transactions are not built yet"),
     ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "transactions are not built yet"),

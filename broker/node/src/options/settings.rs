@@ -1,12 +1,15 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aquifer_disk::Engine;
 use aquifer_objects::{HdfsOptions, S3Options, Secret, StoreOptions};
+use aquifer_wal::LossPoint;
 
 use super::given::{Given, OptionError};
-use super::table;
-use super::value::Value;
+use super::table::{self, OptionSpec, Source};
+use super::value::{Kind, Value};
 
 /// A Kafka listener: where it listens and what clients are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,13 +27,12 @@ pub(crate) struct Listener {
 /// Options of topics that have no setting of their own.
 #[derive(Clone, Debug)]
 pub(crate) struct TopicDefaults {
-    pub(crate) partitions: u32,
+    pub(crate) partitions: i32,
     pub(crate) replication_factor: i16,
     pub(crate) auto_create: bool,
-    pub(crate) delete_enabled: bool,
     pub(crate) retention_check_interval: Duration,
-    /// Topic option name and value, for those the operator set on the broker.
-    pub(crate) overrides: Vec<(&'static str, String)>,
+    /// What the operator set among Kafka's broker options, checked; some of them give topics their defaults.
+    pub(crate) broker_options: BTreeMap<String, String>,
 }
 
 /// Limits of the Kafka listeners.
@@ -49,15 +51,15 @@ pub(crate) struct NetworkSettings {
 #[derive(Clone, Debug)]
 pub(crate) struct GroupSettings {
     pub(crate) offsets_partitions: u32,
-    pub(crate) offsets_replication_factor: i16,
-    pub(crate) offsets_retention: Duration,
-    pub(crate) offsets_retention_check_interval: Duration,
+    pub(crate) offsets_replication_factor: u16,
+    pub(crate) offsets_retention_ms: i64,
+    pub(crate) offsets_retention_check_interval_ms: i64,
     pub(crate) offset_metadata_max_bytes: usize,
-    pub(crate) initial_rebalance_delay: Duration,
-    pub(crate) min_session_timeout: Duration,
-    pub(crate) max_session_timeout: Duration,
+    pub(crate) initial_rebalance_delay_ms: i64,
+    pub(crate) min_session_timeout_ms: i32,
+    pub(crate) max_session_timeout_ms: i32,
     pub(crate) max_size: usize,
-    pub(crate) producer_id_expiration: Duration,
+    pub(crate) producer_id_expiration_ms: i64,
 }
 
 /// Where and how records are stored.
@@ -67,14 +69,16 @@ pub(crate) struct StorageSettings {
     pub(crate) store: StoreOptions,
     pub(crate) offload_bytes: u64,
     pub(crate) offload_interval: Duration,
-    pub(crate) delete_delay: Duration,
+    pub(crate) delete_delay_ms: i64,
     pub(crate) wal_dir: PathBuf,
     pub(crate) wal_size: u64,
-    pub(crate) wal_threads_engine: bool,
+    pub(crate) wal_engine: Engine,
     pub(crate) wal_retain_after_offload: Duration,
     pub(crate) wal_unoffloaded_max_bytes: u64,
-    pub(crate) log_cache_bytes: usize,
-    pub(crate) block_cache_bytes: usize,
+    pub(crate) wal_accept_loss: Option<LossPoint>,
+    pub(crate) wal_accept_blank: bool,
+    pub(crate) log_cache_bytes: u64,
+    pub(crate) block_cache_bytes: u64,
 }
 
 /// Options that were checked, in the types the node works with.
@@ -90,6 +94,8 @@ pub(crate) struct Settings {
     pub(crate) topics: TopicDefaults,
     pub(crate) groups: GroupSettings,
     pub(crate) storage: StorageSettings,
+    /// Every option with its value in force (secrets without), and whether that is the default.
+    pub(crate) shown: Vec<(&'static OptionSpec, Option<String>, bool)>,
 }
 
 impl Settings {
@@ -111,8 +117,18 @@ impl Settings {
             topics: topics(given)?,
             groups: groups(given)?,
             storage: storage(given)?,
+            shown: shown(given)?,
         })
     }
+}
+
+fn shown(given: &Given) -> Result<Vec<(&'static OptionSpec, Option<String>, bool)>, OptionError> {
+    let show = |spec: &'static OptionSpec| {
+        let value = value(given, spec.name)?.map(|value| value.to_string());
+        let value = if spec.kind == Kind::Secret { None } else { value };
+        Ok((spec, value, given.get(spec.name).is_none()))
+    };
+    table::OPTIONS.iter().map(show).collect()
 }
 
 fn network(given: &Given) -> Result<NetworkSettings, OptionError> {
@@ -136,69 +152,36 @@ fn network(given: &Given) -> Result<NetworkSettings, OptionError> {
 }
 
 fn topics(given: &Given) -> Result<TopicDefaults, OptionError> {
-    const SAME_OR_RENAMED: [(&str, &str); 9] = [
-        ("min.insync.replicas", "min.insync.replicas"),
-        ("compression.type", "compression.type"),
-        ("message.max.bytes", "max.message.bytes"),
-        ("log.cleanup.policy", "cleanup.policy"),
-        ("log.retention.bytes", "retention.bytes"),
-        ("log.segment.bytes", "segment.bytes"),
-        ("log.message.timestamp.type", "message.timestamp.type"),
-        ("log.message.timestamp.before.max.ms", "message.timestamp.before.max.ms"),
-        ("log.message.timestamp.after.max.ms", "message.timestamp.after.max.ms"),
-    ];
-    let mut overrides = Vec::new();
-    for (option, topic_option) in SAME_OR_RENAMED {
-        if given.get(option).is_some() {
-            let value = match value(given, option)? {
-                Some(Value::Int(number)) => number.to_string(),
-                Some(Value::Text(text)) => text,
-                Some(Value::List(items)) => items.join(","),
-                Some(Value::Bool(flag)) => flag.to_string(),
-                None => continue,
-            };
-            overrides.push((topic_option, value));
+    let mut broker_options = BTreeMap::new();
+    for spec in table::OPTIONS.iter().filter(|spec| spec.source == Source::Kafka && given.get(spec.name).is_some()) {
+        if let Some(value) = value(given, spec.name)? {
+            broker_options.insert(spec.name.to_owned(), value.to_string());
         }
     }
-    overrides.extend(retention_ms(given)?.map(|ms| ("retention.ms", ms.to_string())));
     Ok(TopicDefaults {
         partitions: number(given, "num.partitions")?,
         replication_factor: number(given, "default.replication.factor")?,
         auto_create: flag(given, "auto.create.topics.enable")?,
-        delete_enabled: flag(given, "delete.topic.enable")?,
         retention_check_interval: millis(given, "log.retention.check.interval.ms")?,
-        overrides,
+        broker_options,
     })
 }
 
-/// Kafka's three retention options: milliseconds go before minutes, minutes before hours.
-fn retention_ms(given: &Given) -> Result<Option<i64>, OptionError> {
-    for (name, factor) in
-        [("log.retention.ms", 1), ("log.retention.minutes", 60_000), ("log.retention.hours", 3_600_000)]
-    {
-        if given.get(name).is_some() {
-            let time: i64 = number(given, name)?;
-            return Ok(Some(if time < 0 { -1 } else { time.saturating_mul(factor) }));
-        }
-    }
-    Ok(None)
-}
-
 fn groups(given: &Given) -> Result<GroupSettings, OptionError> {
-    let minutes: u64 = number(given, "offsets.retention.minutes")?;
+    let retention_minutes: i64 = number(given, "offsets.retention.minutes")?;
     let settings = GroupSettings {
         offsets_partitions: number(given, "offsets.topic.num.partitions")?,
         offsets_replication_factor: number(given, "offsets.topic.replication.factor")?,
-        offsets_retention: Duration::from_secs(minutes * 60),
-        offsets_retention_check_interval: millis(given, "offsets.retention.check.interval.ms")?,
+        offsets_retention_ms: retention_minutes * 60_000,
+        offsets_retention_check_interval_ms: number(given, "offsets.retention.check.interval.ms")?,
         offset_metadata_max_bytes: number(given, "offset.metadata.max.bytes")?,
-        initial_rebalance_delay: millis(given, "group.initial.rebalance.delay.ms")?,
-        min_session_timeout: millis(given, "group.min.session.timeout.ms")?,
-        max_session_timeout: millis(given, "group.max.session.timeout.ms")?,
+        initial_rebalance_delay_ms: number(given, "group.initial.rebalance.delay.ms")?,
+        min_session_timeout_ms: number(given, "group.min.session.timeout.ms")?,
+        max_session_timeout_ms: number(given, "group.max.session.timeout.ms")?,
         max_size: number(given, "group.max.size")?,
-        producer_id_expiration: millis(given, "producer.id.expiration.ms")?,
+        producer_id_expiration_ms: number(given, "producer.id.expiration.ms")?,
     };
-    if settings.min_session_timeout > settings.max_session_timeout {
+    if settings.min_session_timeout_ms > settings.max_session_timeout_ms {
         let expected = "at most 'group.max.session.timeout.ms'".to_owned();
         return Err(invalid(given, "group.min.session.timeout.ms", expected));
     }
@@ -215,15 +198,28 @@ fn storage(given: &Given) -> Result<StorageSettings, OptionError> {
         store: store_options(given)?,
         offload_bytes: number(given, "store.offload.bytes")?,
         offload_interval: millis(given, "store.offload.interval.ms")?,
-        delete_delay: millis(given, "store.delete.delay.ms")?,
+        delete_delay_ms: number(given, "store.delete.delay.ms")?,
         wal_dir: required_path(given, "wal.dir", "name a directory on a local disk for the write-ahead log")?,
         wal_size: number(given, "wal.size")?,
-        wal_threads_engine: text(given, "wal.io.engine")?.as_deref() == Some("threads"),
+        wal_engine: wal_engine(given)?,
+        wal_accept_loss: wal_accept_loss(given)?,
+        wal_accept_blank: flag(given, "wal.accept.blank")?,
         wal_retain_after_offload: millis(given, "wal.retain.after.offload.ms")?,
         wal_unoffloaded_max_bytes: number(given, "wal.unoffloaded.max.bytes")?,
         log_cache_bytes: number(given, "cache.log.bytes")?,
         block_cache_bytes: number(given, "cache.block.bytes")?,
     })
+}
+
+fn wal_engine(given: &Given) -> Result<Engine, OptionError> {
+    let text = text(given, "wal.io.engine")?.expect("it has a default");
+    text.parse().map_err(|expected| invalid(given, "wal.io.engine", expected))
+}
+
+fn wal_accept_loss(given: &Given) -> Result<Option<LossPoint>, OptionError> {
+    text(given, "wal.accept.loss")?
+        .map(|text| text.parse().map_err(|expected| invalid(given, "wal.accept.loss", expected)))
+        .transpose()
 }
 
 /// How the store is reached; all that `aquifer store probe` needs.
@@ -348,7 +344,7 @@ fn invalid(given: &Given, name: &'static str, expected: String) -> OptionError {
         Some((value, origin)) => (value, origin.to_string()),
         None => (spec.default.unwrap_or(""), "default".to_owned()),
     };
-    let value = if spec.kind == super::Kind::Secret { "(hidden)" } else { value };
+    let value = if spec.kind == Kind::Secret { "(hidden)" } else { value };
     OptionError::Invalid { name, value: value.to_owned(), origin, expected }
 }
 

@@ -19,7 +19,7 @@ fn four_options_are_enough() {
     let settings = settings(&[]).expect("valid");
     assert_eq!(settings.listeners[0].port, 9092);
     assert_eq!(settings.topics.partitions, 1);
-    assert!(settings.topics.overrides.is_empty());
+    assert!(settings.topics.broker_options.keys().eq(["node.id"]));
 }
 
 #[test]
@@ -64,9 +64,19 @@ fn what_is_not_built_is_refused() {
 }
 
 #[test]
-fn the_finer_retention_option_wins() {
-    let settings = settings(&["log.retention.hours=2", "log.retention.minutes=3"]).expect("valid");
-    assert_eq!(settings.topics.overrides, vec![("retention.ms", "180000".to_owned())]);
+fn broker_options_reach_topics_as_plain_numbers() {
+    let settings = settings(&["log.retention.hours=2", "log.retention.bytes=1GiB"]).expect("valid");
+    let option = |name: &str| settings.topics.broker_options.get(name).map(String::as_str);
+    assert_eq!(option("log.retention.hours"), Some("2"));
+    assert_eq!(option("log.retention.bytes"), Some("1073741824"));
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let settings = settings(&["store.s3.secret.key=hush"]).expect("valid");
+    let (_, value, is_default) =
+        settings.shown.iter().find(|(spec, ..)| spec.name == "store.s3.secret.key").expect("listed");
+    assert_eq!((value, *is_default), (&None, false));
 }
 
 #[test]

@@ -61,7 +61,6 @@ const STORE_ACCESS: &str = "Access to the object store";
 const WAL: &str = "Write-ahead log";
 const MEMORY: &str = "Memory";
 
-const ANY_INT: Kind = Kind::Int { min: i64::MIN, max: i64::MAX };
 const I32: i64 = i32::MAX as i64;
 const NATURAL: Kind = Kind::Int { min: 0, max: I32 };
 const POSITIVE: Kind = Kind::Int { min: 1, max: I32 };
@@ -216,7 +215,6 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
         Some("true"),
         "Whether a Metadata request may create a topic, if the client also allows it.",
     ),
-    kafka(TOPICS, "delete.topic.enable", Kind::Bool, Some("true"), "Whether topics may be deleted."),
     kafka(
         TOPICS,
         "min.insync.replicas",

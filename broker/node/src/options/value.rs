@@ -28,6 +28,18 @@ pub(crate) enum Value {
     List(Vec<String>),
 }
 
+impl fmt::Display for Value {
+    /// As it would stand in a properties file; bytes without a unit.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Bool(flag) => write!(f, "{flag}"),
+            Value::Int(number) => write!(f, "{number}"),
+            Value::Text(text) => f.write_str(text),
+            Value::List(items) => f.write_str(&items.join(",")),
+        }
+    }
+}
+
 impl Kind {
     /// Checks `text`.
     ///
