@@ -10,7 +10,6 @@ use aquifer_client::{ClientConfig, MetadataClient};
 use aquifer_coordinator::{GroupConfig, Groups};
 use aquifer_disk::{Disk, DiskOptions};
 use aquifer_image::{Endpoint, Outcome, RegisterBroker, SecurityProtocol};
-use aquifer_objects::Store;
 use aquifer_partition::{Partitions, PartitionsConfig};
 use aquifer_quorum::{Quorum, QuorumConfig, Router};
 use aquifer_runtime::{Clock, Failure, Random, TaskGroup};
@@ -255,7 +254,7 @@ async fn start_quorum(
         }
     };
     let config = QuorumConfig { cluster_id, ..QuorumConfig::single(node, &settings.metadata_dir) };
-    Ok(Quorum::start(config, Arc::new(Router::new(random.clone())), random, tasks).await?)
+    Ok(Quorum::start(config, Router::new(random.clone()).endpoint(node), random, tasks).await?)
 }
 
 /// The id of the WAL's disk: drawn once and kept on that disk, so that a replaced disk has another.

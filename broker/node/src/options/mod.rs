@@ -17,8 +17,8 @@ mod settings;
 mod table;
 mod value;
 
-pub(crate) use given::{Given, OptionError, Origin};
+pub(crate) use given::{Given, OptionError};
 pub(crate) use reference::Format;
 pub(crate) use settings::{Listener, Settings, store_options};
-pub(crate) use table::{OPTIONS, OptionSpec, Source};
+
 pub(crate) use value::Kind;
