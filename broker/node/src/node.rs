@@ -358,8 +358,6 @@ fn group_config(settings: &Settings) -> GroupConfig {
         offset_metadata_max_bytes: groups.offset_metadata_max_bytes,
         offsets_retention_ms: groups.offsets_retention_ms,
         offsets_retention_check_interval_ms: groups.offsets_retention_check_interval_ms,
-        offsets_topic_partitions: groups.offsets_partitions,
-        offsets_topic_replication_factor: groups.offsets_replication_factor,
     }
 }
 
