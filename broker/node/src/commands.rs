@@ -125,7 +125,7 @@ fn probe(url: &str, config: Option<&Path>, sets: &Sets) -> Outcome {
     let options = store_options(&given(config, sets)?)?;
     runtime()?.block_on(async {
         let store = aquifer_objects::open(url, &options, Clock::system(), Random::from_os()).await?;
-        let _ = store; //TMP3
+        show(&aquifer_objects::probe(&store).await.to_string());
         Ok(())
     })
 }
