@@ -68,10 +68,8 @@ fn serve(arguments: &Serve) -> Outcome {
 
 fn quickstart(arguments: &Quickstart) -> Outcome {
     logging::start("warn");
-    std::fs::create_dir_all(&arguments.dir).map_err(|source| OptionError::File {
-        path: arguments.dir.display().to_string(),
-        source,
-    })?;
+    std::fs::create_dir_all(&arguments.dir)
+        .map_err(|source| OptionError::File { path: arguments.dir.display().to_string(), source })?;
     let dir = arguments.dir.canonicalize()?;
     let mut given = given(None, &arguments.sets)?;
     let below = |name: &str| dir.join(name).display().to_string();
@@ -94,11 +92,7 @@ fn quickstart(arguments: &Quickstart) -> Outcome {
         let node = Node::start(settings).await?;
         let kafka = node.kafka_address();
         show(&greeting(&kafka, node.http_address().as_deref(), &store, &dir));
-        let result = if arguments.demo {
-            demo::run(&kafka).await
-        } else {
-            until_stopped(&node).await
-        };
+        let result = if arguments.demo { demo::run(&kafka).await } else { until_stopped(&node).await };
         node.stop().await?;
         result
     })

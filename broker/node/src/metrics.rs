@@ -38,22 +38,59 @@ impl Page {
     fn streams(&self, text: &mut String) -> Result {
         let stats = self.streams.stats();
         let samples: [(&str, bool, &str, u64); 14] = [
-            ("aquifer_wal_unoffloaded_bytes", false, "Payload that only the WAL and memory hold.", stats.unoffloaded_bytes),
-            ("aquifer_wal_unoffloaded_limit_bytes", false, "How much of it there may be.", stats.unoffloaded_limit_bytes),
+            (
+                "aquifer_wal_unoffloaded_bytes",
+                false,
+                "Payload that only the WAL and memory hold.",
+                stats.unoffloaded_bytes,
+            ),
+            (
+                "aquifer_wal_unoffloaded_limit_bytes",
+                false,
+                "How much of it there may be.",
+                stats.unoffloaded_limit_bytes,
+            ),
             ("aquifer_cache_log_bytes", false, "Memory of the log caches.", stats.tail_cache_bytes),
             ("aquifer_cache_block_bytes", false, "Memory of the block cache.", stats.block_cache_bytes),
             ("aquifer_cache_index_bytes", false, "Memory of the index cache.", stats.index_cache_bytes),
             ("aquifer_objects_committed_total", true, "Objects committed.", stats.objects_committed),
-            ("aquifer_objects_committed_bytes_total", true, "Bytes of objects committed.", stats.object_bytes_committed),
-            ("aquifer_objects_deleted_total", true, "Objects deleted because nobody needs them.", stats.objects_deleted),
-            ("aquifer_upload_failures_total", true, "Attempts to upload or commit that failed.", stats.upload_failures),
-            ("aquifer_cache_block_hits_total", true, "Blocks that reads found in the block cache.", stats.block_hits),
+            (
+                "aquifer_objects_committed_bytes_total",
+                true,
+                "Bytes of objects committed.",
+                stats.object_bytes_committed,
+            ),
+            (
+                "aquifer_objects_deleted_total",
+                true,
+                "Objects deleted because nobody needs them.",
+                stats.objects_deleted,
+            ),
+            (
+                "aquifer_upload_failures_total",
+                true,
+                "Attempts to upload or commit that failed.",
+                stats.upload_failures,
+            ),
+            (
+                "aquifer_cache_block_hits_total",
+                true,
+                "Blocks that reads found in the block cache.",
+                stats.block_hits,
+            ),
             ("aquifer_cache_block_misses_total", true, "Blocks that had to be fetched.", stats.block_misses),
             ("aquifer_cold_fetches_total", true, "Ranged reads from the store.", stats.fetches),
             ("aquifer_cold_fetched_bytes_total", true, "Bytes of those.", stats.fetched_bytes),
-            ("aquifer_objects_damaged_total", true, "Blocks, indexes and footers that were not what was written.", stats.damaged),
+            (
+                "aquifer_objects_damaged_total",
+                true,
+                "Blocks, indexes and footers that were not what was written.",
+                stats.damaged,
+            ),
         ];
-        samples.into_iter().try_for_each(|(name, counter, help, value)| single(text, name, counter, help, value))
+        samples
+            .into_iter()
+            .try_for_each(|(name, counter, help, value)| single(text, name, counter, help, value))
     }
 
     fn quorum(&self, text: &mut String) -> Result {

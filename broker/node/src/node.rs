@@ -37,9 +37,13 @@ type Attempt<T> = Result<T, Box<dyn Error>>;
 /// Why a node does not start, where no layer below says it.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    #[error("option 'cluster.id' has the value '{value}', expected a UUID in Kafka's base64 form, 22 characters")]
+    #[error(
+        "option 'cluster.id' has the value '{value}', expected a UUID in Kafka's base64 form, 22 characters"
+    )]
     ClusterId { value: String },
-    #[error("cannot listen on {address} ({option}): {source}; another process may use the port, or the address is not this machine's")]
+    #[error(
+        "cannot listen on {address} ({option}): {source}; another process may use the port, or the address is not this machine's"
+    )]
     Listen { option: &'static str, address: String, source: std::io::Error },
     #[error("{path}: {reason}")]
     DiskId { path: PathBuf, reason: String },
@@ -95,7 +99,8 @@ impl Node {
         let disk = aquifer_disk::open(&storage.wal_dir, &DiskOptions { engine: storage.wal_engine }).await?;
         let disk_id = disk_id(&storage.wal_dir, &random)?;
         let wal = open_wal(&settings, disk.clone(), cluster, disk_id).await?;
-        let broker_epoch = register(&metadata, node, &random, endpoints.clone(), settings.rack.clone()).await?;
+        let broker_epoch =
+            register(&metadata, node, &random, endpoints.clone(), settings.rack.clone()).await?;
 
         let parts = StreamsParts {
             wal,
@@ -263,7 +268,10 @@ fn disk_id(dir: &Path, random: &Random) -> Result<DiskId, StartError> {
     let failed = |reason: String| StartError::DiskId { path: path.clone(), reason };
     match fs::read_to_string(&path) {
         Ok(text) => text.trim().parse().map_err(|_| {
-            failed("it should hold the disk's id, 22 characters; restore it, or remove it together with the WAL".to_owned())
+            failed(
+                "it should hold the disk's id, 22 characters; restore it, or remove it together with the WAL"
+                    .to_owned(),
+            )
         }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let id = DiskId(random.uuid());
@@ -316,9 +324,7 @@ async fn register(
 /// Waits until every partition is open, or until waiting would only keep the healthy ones from their clients.
 async fn until_open(partitions: &Partitions) {
     let mut changes = partitions.changes();
-    let all_open = async {
-        while !partitions.all_open() && changes.changed().await.is_ok() {}
-    };
+    let all_open = async { while !partitions.all_open() && changes.changed().await.is_ok() {} };
     if timeout(OPENING_LIMIT, all_open).await.is_err() {
         warn!("serving although some partitions are not open yet; their clients are told to retry");
     }

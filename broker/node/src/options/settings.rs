@@ -153,7 +153,9 @@ fn network(given: &Given) -> Result<NetworkSettings, OptionError> {
 
 fn topics(given: &Given) -> Result<TopicDefaults, OptionError> {
     let mut broker_options = BTreeMap::new();
-    for spec in table::OPTIONS.iter().filter(|spec| spec.source == Source::Kafka && given.get(spec.name).is_some()) {
+    for spec in
+        table::OPTIONS.iter().filter(|spec| spec.source == Source::Kafka && given.get(spec.name).is_some())
+    {
         if let Some(value) = value(given, spec.name)? {
             broker_options.insert(spec.name.to_owned(), value.to_string());
         }
