@@ -38,6 +38,10 @@ const REQUESTS_PER_TURN: usize = 256;
 /// Batches on their way to the disk; beyond it requests wait, and so come in larger batches.
 const BATCHES_IN_FLIGHT: usize = 32;
 
+/// Timers come after what waited in the mailbox before them, which may be that many turns; under more load than that
+/// they come in between.
+const TURNS_BEFORE_TIMERS: usize = MAILBOX / REQUESTS_PER_TURN + 1;
+
 /// What an owner is sent.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly every message is a request")]
@@ -115,6 +119,7 @@ impl Owner {
         stopping: &CancellationToken,
     ) -> GroupError {
         let mut messages = Vec::with_capacity(REQUESTS_PER_TURN);
+        let mut full_turns = 0;
         loop {
             let may_write = self.log.in_flight() < BATCHES_IN_FLIGHT;
             let wake = self.wake();
@@ -134,8 +139,18 @@ impl Owner {
                     }
                     messages.drain(..).for_each(|message| self.receive(message));
                     self.flush();
+                    full_turns = if taken < REQUESTS_PER_TURN { 0 } else { full_turns + 1 };
+                    if full_turns < TURNS_BEFORE_TIMERS && full_turns > 0 {
+                        continue;
+                    }
+                    full_turns = 0;
+                    self.tick();
+                    if self.compaction.is_writing() {
+                        self.write_slice();
+                    }
                 }
-                () = tokio::time::sleep_until(wake) => self.tick(),
+                // Not while the disk stalls: heartbeats wait in the mailbox then, and nobody may expire for that.
+                () = tokio::time::sleep_until(wake), if may_write => self.tick(),
                 () = self.compaction.trimmed() => {}
                 () = std::future::ready(()), if may_write && self.compaction.is_writing() => self.write_slice(),
             }

@@ -6,7 +6,7 @@ use aquifer_client::{ClientConfig, MetadataClient};
 use aquifer_controller::place;
 use aquifer_coordinator::{GroupConfig, GroupError, Groups, OFFSETS_TOPIC, partition_for};
 use aquifer_disk::{SimulatedDisk, SimulatedFaults};
-use aquifer_image::{CreateTopic, DeleteTopic, Outcome, RegisterBroker};
+use aquifer_image::{CreateTopic, DeleteTopic, Endpoint, Outcome, RegisterBroker, SecurityProtocol};
 use aquifer_objects::{Store, StoreOptions};
 use aquifer_partition::{Partition, Partitions, PartitionsConfig};
 use aquifer_quorum::{Formation, MemoryStorage, Quorum, QuorumConfig, Router, Storage};
@@ -86,8 +86,14 @@ impl Machine {
         router.attach(&quorum);
         let metadata =
             MetadataClient::start(quorum.clone(), ClientConfig::default(), &tasks).await.expect("a view");
-        let register =
-            RegisterBroker { node: NODE, incarnation: self.random.uuid(), endpoints: Vec::new(), rack: None };
+        let endpoint = Endpoint {
+            listener: "PLAINTEXT".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: 9092,
+            security: SecurityProtocol::Plaintext,
+        };
+        let incarnation = self.random.uuid();
+        let register = RegisterBroker { node: NODE, incarnation, endpoints: vec![endpoint], rack: None };
         let Ok(Outcome::BrokerRegistered { epoch }) = metadata.propose(register).await else {
             panic!("the broker registers")
         };

@@ -124,7 +124,8 @@ async fn three_members_join_leave_and_survive_a_restart() {
     let left = node.groups.leave(LeaveRequest { group_id: GROUP.into(), members: vec![leaving] }).await;
     assert!(left.expect("answered").iter().all(|member| member.result.is_ok()));
     assert_eq!(heartbeat(&node.groups, &first[0]).await, Err(GroupError::RebalanceInProgress));
-    let again = [("a", &*first[0].member_id), ("b", &*first[1].member_id), ("d", "")];
+    // The newcomer is given its id first, and so is waited for.
+    let again = [("d", ""), ("a", &*first[0].member_id), ("b", &*first[1].member_id)];
     let second = generation(&node.groups, again).await;
     assert!(second.iter().all(|it| it.generation_id > first[0].generation_id));
     let stale = node.groups.commit_offsets(commit(Some(&first[2]), 0..1, 99)).await;

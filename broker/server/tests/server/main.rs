@@ -4,6 +4,7 @@
 mod admin;
 mod client;
 mod connections;
+mod groups;
 mod node;
 mod records;
 mod versions;
