@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -36,7 +37,7 @@ const MAX_PENDING_REPLIES: usize = 256;
 const MAX_UNSENT_BYTES: usize = 1 << 20;
 
 /// Most parts in one `writev`.
-const MAX_PARTS: usize = 64;
+const MAX_PARTS: usize = 256;
 
 /// Replies gathered for one write end at this size.
 const GATHER_BYTES: usize = 1 << 20;
@@ -207,12 +208,7 @@ async fn write_all<W: AsyncWrite + Unpin>(
     stall: Duration,
 ) -> Result<(), ConnectionError> {
     while !parts.is_empty() {
-        let mut slices = [IoSlice::new(&[]); MAX_PARTS];
-        let count = parts.len().min(MAX_PARTS);
-        for (slice, part) in slices.iter_mut().zip(parts.iter()) {
-            *slice = IoSlice::new(part);
-        }
-        let wrote = timeout(stall, writer.write_vectored(&slices[..count])).await;
+        let wrote = timeout(stall, write_some(writer, parts)).await;
         let mut wrote =
             wrote.map_err(|_| ConnectionError::SlowReader(stall))?.map_err(ConnectionError::Write)?;
         if wrote == 0 {
@@ -231,6 +227,20 @@ async fn write_all<W: AsyncWrite + Unpin>(
         .await
         .map_err(|_| ConnectionError::SlowReader(stall))?
         .map_err(ConnectionError::Write)
+}
+
+/// Writes from the first parts, as many bytes as the peer takes.
+async fn write_some<W: AsyncWrite + Unpin>(writer: &mut W, parts: &VecDeque<Bytes>) -> io::Result<usize> {
+    // The slices are made for each try, so that an idle connection does not carry their room.
+    std::future::poll_fn(|context| {
+        let mut slices = [IoSlice::new(&[]); MAX_PARTS];
+        let count = parts.len().min(MAX_PARTS);
+        for (slice, part) in slices.iter_mut().zip(parts) {
+            *slice = IoSlice::new(part);
+        }
+        Pin::new(&mut *writer).poll_write_vectored(context, &slices[..count])
+    })
+    .await
 }
 
 impl Pending {

@@ -35,7 +35,8 @@ fn handle(call: Call) -> Answer {
         };
         let mut left = request.response_partition_limit.clamp(1, MAX_PARTITIONS);
         let mut response = DescribeTopicPartitionsResponse::default();
-        for name in names.into_iter().filter(|name| *name >= from) {
+        let mut names = names.into_iter().filter(|name| *name >= from).peekable();
+        while let Some(name) = names.next() {
             if name != from {
                 index = 0;
             }
@@ -46,17 +47,18 @@ fn handle(call: Call) -> Answer {
             let last = topic.partition_count.min(index.saturating_add(left));
             response.topics.push(describe(call, &image, topic, index..last));
             left -= (last - index).max(0);
-            if last < topic.partition_count {
-                let cursor = Cursor::default().with_topic_name(view::topic_name(&name));
-                response.next_cursor = Some(cursor.with_partition_index(last));
-                return response;
-            }
-            if left <= 0 {
-                // Exactly full: the next page begins behind this topic.
-                let cursor = Cursor::default().with_topic_name(view::topic_name(&name));
-                response.next_cursor = Some(cursor.with_partition_index(last));
-                return response;
-            }
+            let next = if last < topic.partition_count {
+                Some((name, last))
+            } else if left <= 0 {
+                // Exactly full: the next page, if there is one, begins with the next topic.
+                names.next().map(|name| (name, 0))
+            } else {
+                continue;
+            };
+            response.next_cursor = next.map(|(name, index)| {
+                Cursor::default().with_topic_name(view::topic_name(&name)).with_partition_index(index)
+            });
+            return response;
         }
         response
     })

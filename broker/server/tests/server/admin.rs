@@ -166,7 +166,9 @@ async fn topics_are_described_in_pages() {
     }
     let mut seen = Vec::new();
     let mut cursor: Option<Cursor> = None;
+    let mut pages = 0;
     loop {
+        pages += 1;
         let request = DescribeTopicPartitionsRequest::default()
             .with_topics(["c", "b", "a"].map(|name| TopicRequest::default().with_name(topic(name))).to_vec())
             .with_response_partition_limit(2)
@@ -185,6 +187,7 @@ async fn topics_are_described_in_pages() {
     }
     let expected = [("a", 0), ("a", 1), ("b", 0), ("b", 1), ("b", 2), ("c", 0)];
     assert_eq!(seen, expected.map(|(name, index)| (name.to_owned(), index)));
+    assert_eq!(pages, 3, "a full last page names no next one");
     node.stop().await;
 }
 

@@ -91,11 +91,16 @@ impl Client {
 
     /// Sends a request without waiting; gives back its correlation id.
     pub(crate) async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
+        self.send_as(version, version, request).await
+    }
+
+    /// Sends a request in the layout of one version under the number of another.
+    pub(crate) async fn send_as<R: Request>(&mut self, number: i16, version: i16, request: &R) -> i32 {
         let id = self.next_id;
         self.next_id += 1;
         let header = RequestHeader::default()
             .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
+            .with_request_api_version(number)
             .with_correlation_id(id)
             .with_client_id(Some(text("test")));
         let mut body = BytesMut::new();

@@ -108,6 +108,9 @@ async fn each_api_answers_in_each_version() {
     }
     each_version!(client, 0..=0, |_| ListPartitionReassignmentsRequest::default());
     each_version!(client, 1..=10, |_| ListOffsetsRequest::default());
+    // The wire crate does not know version 11, whose layout is that of version 10.
+    let newest = client.send_as(11, 10, &ListOffsetsRequest::default()).await;
+    client.receive::<ListOffsetsRequest>(10, newest).await;
     each_version!(client, 2..=4, |_| OffsetForLeaderEpochRequest::default().with_topics(vec![
         epochs::OffsetForLeaderTopic::default()
             .with_topic(topic("t"))
