@@ -18,7 +18,6 @@ async fn ten_thousand_idle_partitions_cost_at_most_eight_kilobytes_each() {
     node.wait_open().await;
     assert_eq!(node.partitions.open().len(), PARTITIONS + 1);
     let each = resident_bytes().saturating_sub(before) / PARTITIONS;
-    println!("{each} bytes for each idle partition");
     assert!(each <= LIMIT_BYTES, "{each} bytes");
     produce(&partition, batch(&["a"])).await.unwrap();
 }
