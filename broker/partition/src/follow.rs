@@ -17,10 +17,32 @@ use crate::partitions::{Inner, is_fresh};
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MOST: Duration = Duration::from_secs(30);
 
-/// Starts the task that follows. It ends with the group, or when the last handle of the registry is gone.
+/// Starts the tasks that follow and keep up. They end with the group, or when the last handle of the registry is gone.
 pub(crate) fn start(inner: &Arc<Inner>) {
-    let weak = Arc::downgrade(inner);
     let mut changes = inner.metadata.changes();
+    // What is there already opens before the caller goes on, as far as nothing has to be read for it.
+    let mut seen = changes.borrow_and_update().clone();
+    apply(inner, &Image::new(), &seen);
+    let weak = Arc::downgrade(inner);
+    let stopping = inner.tasks.stopping().clone();
+    inner.tasks.spawn("partitions", OnEnd::StopGroup, async move {
+        loop {
+            let changed = tokio::select! {
+                () = stopping.cancelled() => return Ok::<_, Infallible>(()),
+                changed = changes.changed() => changed,
+            };
+            let Some(inner) = weak.upgrade().filter(|_| changed.is_ok()) else { return Ok(()) };
+            let image = changes.borrow_and_update().clone();
+            apply(&inner, &seen, &image);
+            seen = image;
+        }
+    });
+    start_upkeep(inner);
+}
+
+/// Retention and forgetting producers. A task of its own: it waits for the quorum, which following must not.
+fn start_upkeep(inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
     let stopping = inner.tasks.stopping().clone();
     let mut retention = tokio::time::interval(inner.config.retention_interval);
     let mut expiry = tokio::time::interval(inner.config.producer_expiry_interval);
@@ -29,29 +51,27 @@ pub(crate) fn start(inner: &Arc<Inner>) {
         // The first tick comes at once; there is nothing due then.
         interval.reset();
     }
-    // What is there already opens before the caller goes on, as far as nothing has to be read for it.
-    let mut seen = changes.borrow_and_update().clone();
-    apply(inner, &Image::new(), &seen);
-    inner.tasks.spawn("partitions", OnEnd::StopGroup, async move {
+    let upkeep = async move {
         loop {
             tokio::select! {
-                () = stopping.cancelled() => return Ok::<_, Infallible>(()),
-                changed = changes.changed() => {
-                    let Some(inner) = weak.upgrade().filter(|_| changed.is_ok()) else { return Ok(()) };
-                    let image = changes.borrow_and_update().clone();
-                    apply(&inner, &seen, &image);
-                    seen = image;
-                }
                 _ = retention.tick() => {
-                    let Some(inner) = weak.upgrade() else { return Ok(()) };
+                    let Some(inner) = weak.upgrade() else { return };
                     inner.apply_retention().await;
                 }
                 _ = expiry.tick() => {
-                    let Some(inner) = weak.upgrade() else { return Ok(()) };
+                    let Some(inner) = weak.upgrade() else { return };
                     inner.expire_producers();
                 }
             }
         }
+    };
+    inner.tasks.spawn("partitions-upkeep", OnEnd::Continue, async move {
+        // A trim that is cut off here is in the metadata or is not; the next start reads it from there.
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = upkeep => {}
+        }
+        Ok::<_, Infallible>(())
     });
 }
 
