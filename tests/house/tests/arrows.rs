@@ -24,7 +24,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("house", &[]),
     ("services", &[]),
     ("compat", &["services"]),
-    ("bench", &["services"]),
 ];
 
 #[test]
