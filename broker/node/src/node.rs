@@ -59,9 +59,8 @@ pub(crate) struct Node {
     storing: TaskGroup,
     /// The quorum's member.
     deciding: TaskGroup,
+    quorum: Quorum,
     streams: Streams,
-    /// Kept until the streams are offloaded: a stream is cut at its partition's checkpoint.
-    partitions: Partitions,
     kafka: String,
     http: Option<String>,
 }
@@ -136,8 +135,8 @@ impl Node {
         let services = Services { clock, random, metadata, partitions: partitions.clone(), groups };
         let server = Server::start(server_config(&settings, node), sockets, services, serving);
         let health = NodeHealth {
-            page: Page { server, streams: streams.clone(), store, quorum },
-            partitions: partitions.clone(),
+            page: Page { server, streams: streams.clone(), store, quorum: quorum.clone() },
+            partitions,
             serving: serving.clone(),
         };
         let http = http_socket.map(|socket| http::serve(socket, Arc::new(health), serving)).transpose()?;
@@ -147,8 +146,8 @@ impl Node {
             serving: serving.clone(),
             storing: storing.clone(),
             deciding: deciding.clone(),
+            quorum,
             streams,
-            partitions,
             kafka,
             http: http.map(|address| address.to_string()),
         })
@@ -188,7 +187,7 @@ impl Node {
         if let Err(left) = self.storing.shutdown(SERVING_STOP_LIMIT).await {
             warn!(left, "storage tasks were cut off");
         }
-        drop(self.partitions);
+        self.quorum.shutdown().await;
         if let Err(left) = self.deciding.shutdown(SERVING_STOP_LIMIT).await {
             warn!(left, "quorum tasks were cut off");
         }

@@ -64,6 +64,11 @@ impl LogCache {
         }
     }
 
+    /// The first cached offset, or the end if nothing is cached.
+    pub(crate) fn first(&self) -> u64 {
+        self.entries.front().map_or(self.end, |entry| entry.batch.first)
+    }
+
     /// Offset after the last batch.
     pub(crate) fn end(&self) -> u64 {
         self.end
@@ -102,8 +107,7 @@ impl LogCache {
 
     /// The batches from the one that contains `request.offset` on, as far as they end at or before `limit`.
     pub(crate) fn read(&self, request: &ReadRequest, limit: u64) -> Lookup {
-        let cached_from = self.entries.front().map_or(self.end, |entry| entry.batch.first);
-        if request.offset < cached_from {
+        if request.offset < self.first() {
             return Lookup::Before;
         }
         let mut found = Vec::new();
@@ -125,8 +129,7 @@ impl LogCache {
 
     /// The cached batches from the one that contains `offset` on; `None` if it lies before the cache.
     pub(crate) fn batches_from(&self, offset: u64) -> Option<impl Iterator<Item = &Batch>> {
-        let cached_from = self.entries.front().map_or(self.end, |entry| entry.batch.first);
-        (offset >= cached_from).then(|| self.entries.range(self.position(offset)..).map(|entry| &entry.batch))
+        (offset >= self.first()).then(|| self.entries.range(self.position(offset)..).map(|entry| &entry.batch))
     }
 
     /// All batches that are not offloaded, with those of uploads in flight.
@@ -185,5 +188,100 @@ impl LogCache {
         (self.cached_bytes, self.unoffloaded_bytes) = (0, 0);
         (self.offloaded, self.cut) = (self.end, self.end);
         freed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn batch(first: u64, records: u64, size: usize) -> Batch {
+        let payload = Bytes::from(vec![first as u8; size]);
+        Batch { first, end: first + records, records: records as u32, max_timestamp_ms: 0, payload }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Push(u64, usize),
+        Cut,
+        Offload,
+        Evict(u64),
+        Read { share: u64, max_bytes: usize, limit_share: u64 },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (1_u64..20, 0_usize..500).prop_map(|(records, size)| Step::Push(records, size)),
+            1 => Just(Step::Cut),
+            1 => Just(Step::Offload),
+            1 => (0_u64..2_000).prop_map(Step::Evict),
+            3 => (0_u64..=100, 0_usize..1_500, 0_u64..=100)
+                .prop_map(|(share, max_bytes, limit_share)| Step::Read { share, max_bytes, limit_share }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_cache_is_the_end_of_a_list(from in 0_u64..1_000, steps in prop::collection::vec(step(), 1..60)) {
+            let mut cache = LogCache::new(from);
+            let mut list: Vec<Batch> = Vec::new();
+            let (mut cut, mut offloaded) = (from, from);
+            for (lsn, step) in steps.into_iter().enumerate() {
+                match step {
+                    Step::Push(records, size) => {
+                        let batch = batch(cache.end(), records, size);
+                        list.push(batch.clone());
+                        cache.push(batch, lsn as u64);
+                    }
+                    Step::Cut => {
+                        let taken = cache.cut(cache.end());
+                        let expected: Vec<_> = list.iter().filter(|b| b.first >= cut).cloned().collect();
+                        prop_assert_eq!(taken, expected);
+                        cut = cache.end();
+                    }
+                    Step::Offload => {
+                        let bytes = cache.offload(cut);
+                        let moved = list.iter().filter(|b| b.first >= offloaded && b.end <= cut);
+                        prop_assert_eq!(bytes, moved.map(|b| b.payload.len() as u64).sum::<u64>());
+                        offloaded = cut;
+                    }
+                    Step::Evict(wanted) => {
+                        let before = cache.cached_bytes;
+                        let freed = cache.evict(u64::MAX, wanted);
+                        prop_assert_eq!(cache.cached_bytes, before - freed);
+                        prop_assert!(cache.first() <= offloaded, "only what is offloaded is evicted");
+                        prop_assert!(freed >= wanted || cache.first() == offloaded);
+                    }
+                    Step::Read { share, max_bytes, limit_share } => {
+                        let at = |share: u64| from + (cache.end() - from) * share / 100;
+                        let (offset, limit) = (at(share), at(limit_share));
+                        let request = ReadRequest { max_bytes, ..ReadRequest::new(offset, 0) };
+                        if offset < cache.first() {
+                            prop_assert_eq!(cache.read(&request, limit), Lookup::Before);
+                            continue;
+                        }
+                        let mut expected: Vec<Batch> = Vec::new();
+                        let mut bytes = 0;
+                        for batch in list.iter().filter(|b| b.end > offset) {
+                            bytes += batch.payload.len();
+                            if batch.end > limit || (bytes > max_bytes && !expected.is_empty()) {
+                                break;
+                            }
+                            expected.push(batch.clone());
+                        }
+                        let Lookup::Here(found) = cache.read(&request, limit) else { panic!("cached") };
+                        prop_assert!(expected.starts_with(&found), "{:?} of {:?}", found, expected);
+                        prop_assert_eq!(found.is_empty(), expected.is_empty());
+                    }
+                }
+                let tail: Vec<_> = list.iter().filter(|b| b.first >= offloaded).cloned().collect();
+                let bytes: u64 = tail.iter().map(|b| b.payload.len() as u64).sum();
+                prop_assert_eq!(cache.unoffloaded(), tail);
+                prop_assert_eq!(cache.unoffloaded_bytes(), bytes);
+            }
+        }
     }
 }

@@ -66,3 +66,95 @@ pub(crate) fn split(image: &Image, recovered: Recovered, describe: Describe) -> 
     }
     Ok(recovery)
 }
+
+#[cfg(test)]
+mod tests {
+    use aquifer_image::{Bootstrap, Command, CreateTopic, Endpoint, RegisterBroker, SecurityProtocol};
+    use aquifer_types::{ClusterId, NodeId, TopicId};
+    use aquifer_wal::{Lsn, Record, RecoveredSegment, Verdict};
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::Description;
+
+    /// A cluster with one partition, whose streams are empty; and the id of its data stream.
+    fn image() -> (Image, u64) {
+        let mut image = Image::new();
+        let id = TopicId(Uuid::from_u128(5));
+        let commands: [Command; 3] = [
+            Bootstrap { cluster_id: ClusterId(Uuid::from_u128(1)) }.into(),
+            RegisterBroker {
+                node: NodeId(1),
+                incarnation: Uuid::from_u128(2),
+                endpoints: vec![Endpoint {
+                    listener: "PLAINTEXT".to_owned(),
+                    host: "localhost".to_owned(),
+                    port: 9092,
+                    security: SecurityProtocol::Plaintext,
+                }],
+                rack: None,
+            }
+            .into(),
+            CreateTopic {
+                name: "t".to_owned(),
+                id,
+                replication_factor: 1,
+                configs: Vec::new(),
+                leaders: vec![NodeId(1)],
+            }
+            .into(),
+        ];
+        for command in commands {
+            image.apply(image.applied().next(), &command).expect("valid");
+        }
+        let data = image.partition(id, 0).expect("created").data.get();
+        (image, data)
+    }
+
+    fn describe(payload: &[u8]) -> Option<Description> {
+        (payload != b"bad").then_some(Description { records: 1, max_timestamp_ms: 0 })
+    }
+
+    fn split_records(records: &[(u64, u64, u64)], payload: &'static [u8]) -> Result<Recovery, OpenError> {
+        let (image, data) = image();
+        let record = |(at, &(stream, first_offset, end_offset)): (usize, &(u64, u64, u64))| {
+            let stream = if stream == 0 { data } else { stream };
+            let payload = Bytes::from_static(payload);
+            (Lsn(at as u64 + 40), Record { stream, first_offset, end_offset, payload })
+        };
+        let records = records.iter().enumerate().map(record).collect();
+        let segment = RecoveredSegment { id: 9, records, verdict: Verdict::Clean };
+        split(&image, Recovered { segments: vec![segment] }, describe)
+    }
+
+    #[test]
+    fn records_continue_the_stream_and_deleted_streams_are_dropped() {
+        let recovery = split_records(&[(0, 0, 3), (999, 7, 8), (0, 3, 4)], b"fine").expect("contiguous");
+        let tail: Vec<_> = recovery.tails.values().flatten().map(|(lsn, b)| (*lsn, b.first, b.end)).collect();
+        assert_eq!(tail, [(40, 0, 3), (42, 3, 4)]);
+        assert_eq!((recovery.orphaned, recovery.offloaded, recovery.end_lsn), (1, 0, 43));
+        assert_eq!(recovery.segment_ends, BTreeMap::from([(SegmentId(9), 43)]));
+    }
+
+    #[test]
+    fn a_gap_is_an_error_that_names_the_offsets() {
+        let error = split_records(&[(0, 0, 3), (0, 5, 6)], b"fine").expect_err("3 and 4 are missing");
+        assert!(matches!(error, OpenError::Gap { expected: 3, found: 5, .. }), "{error}");
+        assert!(error.to_string().contains("3..5"), "{error}");
+        let error = split_records(&[(0, 1, 2)], b"fine").expect_err("0 is missing");
+        assert!(matches!(error, OpenError::Gap { expected: 0, found: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_duplicate_is_an_error() {
+        let error = split_records(&[(0, 0, 3), (0, 2, 4)], b"fine").expect_err("2 is there twice");
+        assert!(matches!(error, OpenError::Overlap { expected: 3, first: 2, end: 4, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_payload_that_is_no_batch_is_an_error() {
+        let error = split_records(&[(0, 0, 3)], b"bad").expect_err("not a batch");
+        assert!(matches!(error, OpenError::NotABatch { first: 0, end: 3, .. }), "{error}");
+    }
+}

@@ -127,6 +127,7 @@ impl Shared {
 
     /// Evicts offloaded batches, oldest first, until the log caches fit their budget again.
     pub(crate) fn evict(&self) {
+        self.forget_evicted();
         loop {
             let waiting = self.gauges.unoffloaded_bytes.load(Ordering::Relaxed);
             let budget = self.config.tail_cache_bytes.saturating_add(waiting);
@@ -138,6 +139,16 @@ impl Shared {
             if freed >= excess {
                 // Perhaps only a part of the range went.
                 lock(&self.evictable).push_front((stream, end));
+            }
+        }
+    }
+
+    /// Drops entries from the front of `evictable` of which nothing is cached any more (trimmed, or deleted).
+    fn forget_evicted(&self) {
+        loop {
+            let Some((stream, end)) = lock(&self.evictable).pop_front() else { return };
+            if stream.caches_before(end) {
+                return lock(&self.evictable).push_front((stream, end));
             }
         }
     }

@@ -200,6 +200,10 @@ impl StreamInner {
         lock(&self.log).cache.evict(to, wanted)
     }
 
+    pub(crate) fn caches_before(&self, offset: u64) -> bool {
+        lock(&self.log).cache.first() < offset
+    }
+
     pub(crate) fn oldest_unoffloaded_lsn(&self) -> Option<u64> {
         lock(&self.log).cache.oldest_unoffloaded_lsn()
     }

@@ -1,5 +1,13 @@
-//! Whole streams on a simulated disk, a store in memory and a quorum in memory.
+//! Whole streams on a simulated disk, a store and a quorum in memory; a node dies as often as a test likes.
 
+mod basics;
+mod damage;
 mod faults;
+mod history;
+mod kills;
+mod pressure;
+mod replay;
+mod sweeping;
+mod world;
 
 pub(crate) use faults::{Faults, Stage};

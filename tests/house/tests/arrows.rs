@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("house", &[]),
     ("services", &[]),
     ("compat", &["services"]),
+    ("bench", &["services"]),
 ];
 
 #[test]

@@ -61,7 +61,7 @@ impl BlockCache {
     #[cfg(test)]
     pub(super) fn clear(&self) {
         let mut state = lock(&self.0);
-        state.runs = Lru::new(64 << 20);
+        state.runs.clear();
         state.run_of.clear();
     }
 

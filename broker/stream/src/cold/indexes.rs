@@ -46,8 +46,7 @@ impl IndexCache {
 
     #[cfg(test)]
     pub(super) fn clear(&self) {
-        let mut state = lock(&self.0);
-        state.cached = Lru::new(8 << 20);
+        lock(&self.0).cached.clear();
     }
 }
 

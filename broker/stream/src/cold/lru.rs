@@ -29,6 +29,11 @@ impl<K: Hash + Eq + Copy, V> Lru<K, V> {
         self.bytes
     }
 
+    #[cfg(test)]
+    pub(super) fn clear(&mut self) {
+        *self = Lru::new(self.budget);
+    }
+
     /// Looks an entry up, which counts as a use.
     pub(super) fn get(&mut self, key: &K) -> Option<&V> {
         let entry = self.entries.get_mut(key)?;

@@ -33,6 +33,8 @@ use crate::trim::TrimQueue;
 
 /// Above this share of its files the WAL gives retention of offloaded bytes up, and uploads start early.
 const BUSY_PERCENT: u64 = 50;
+/// What waits longer than this is uploaded while the WAL is that full.
+const BUSY_AGE: Duration = Duration::from_secs(1);
 /// How often the WAL's filling is looked at while something is going on.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Streams of one upload: their ranges and those of their meta streams fit one metadata command.
@@ -135,8 +137,11 @@ impl Uploader {
         }
         let since = *self.waiting_since.get_or_insert(now);
         let full = uncut >= shared.config.upload_bytes;
-        let old = now.duration_since(since) >= shared.config.upload_age;
-        let busy = shared.gauges.wal_percent.load(Ordering::Relaxed) >= BUSY_PERCENT;
+        let age = now.duration_since(since);
+        let old = age >= shared.config.upload_age;
+        // A full WAL is emptied early, but not by an object for every append.
+        let worth_it = uncut >= shared.config.upload_bytes / 8 || age >= BUSY_AGE;
+        let busy = worth_it && shared.gauges.wal_percent.load(Ordering::Relaxed) >= BUSY_PERCENT;
         (full || old || busy) && now >= self.not_before
     }
 

@@ -1,0 +1,120 @@
+use std::time::Duration;
+
+use super::Stage;
+use super::world::World;
+use crate::{ReadError, ReadRequest, TrimError};
+
+#[tokio::test(start_paused = true)]
+async fn a_trim_really_deletes_objects() {
+    let world = World::new(60).await;
+    let node = world.start().await;
+    let topic = node.create_topic("a", 1).await;
+    let owner = node.open(topic, 0).await;
+    for _ in 0..5 {
+        owner.write(10, 1_000).await;
+        node.streams.flush().await.expect("flushed");
+    }
+    assert_eq!(world.objects().await.len(), 5);
+    let beyond = owner.stream.trim(51).await;
+    assert!(matches!(beyond, Err(TrimError::OutOfRange { new_start: 51, end: 50, .. })), "{beyond:?}");
+    owner.stream.trim(25).await.expect("trimmed");
+    owner.stream.trim(5).await.expect("a lower start changes nothing");
+    assert_eq!(owner.stream.start(), 25);
+    let early = owner.stream.read(&ReadRequest::new(24, 100)).await;
+    assert!(matches!(early, Err(ReadError::OutOfRange { start: 25, .. })), "{early:?}");
+    owner.check_all(100).await;
+    // The checkpoints in the old objects were replaced by newer ones; readers get their time.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.objects().await.len(), 5);
+    world.hand.advance(600_000);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.objects().await.len(), 3);
+    assert_eq!(node.streams.stats().objects_deleted, 2);
+    node.empty_caches();
+    owner.check_all(100).await;
+
+    owner.stream.trim(50).await.expect("trimmed to the end");
+    world.hand.advance(600_000);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    // The newest object has the live checkpoint.
+    assert_eq!(world.objects().await.len(), 1);
+    world.stop(node).await;
+    let node = world.start().await;
+    let owner = node.open(topic, 0).await;
+    assert_eq!((owner.stream.start(), owner.stream.end()), (50, 50));
+    world.stop(node).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_in_the_wal_can_be_trimmed_too() {
+    let world = World::new(61).await;
+    let node = world.start().await;
+    let topic = node.create_topic("a", 1).await;
+    let owner = node.open(topic, 0).await;
+    for _ in 0..5 {
+        owner.write(10, 1_000).await;
+    }
+    owner.stream.trim(30).await.expect("trimmed");
+    assert_eq!(owner.read_from(30, 1_000).await.expect("readable").len(), 2);
+    world.kill(node).await;
+    let node = world.start().await;
+    let owner = node.open(topic, 0).await;
+    assert_eq!((owner.stream.start(), owner.stream.end()), (30, 50));
+    node.streams.flush().await.expect("flushed");
+    node.empty_caches();
+    assert_eq!(owner.read_from(30, 1_000).await.expect("readable").len(), 2);
+    world.stop(node).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_process_uploaded_and_never_committed_is_swept() {
+    let world = World::new(62).await;
+    let node = world.start().await;
+    let topic = node.create_topic("a", 1).await;
+    let owner = node.open(topic, 0).await;
+    owner.write(1, 1_000).await;
+    node.streams.0.faults.stop_at(Stage::Put);
+    let streams = node.streams.clone();
+    tokio::select! {
+        () = node.streams.0.faults.stopped() => {}
+        _ = streams.flush() => panic!("the upload did not stop"),
+    }
+    drop(owner);
+    world.kill(node).await;
+    let orphans = world.objects().await;
+    assert_eq!(orphans.len(), 1);
+
+    let node = world.start().await;
+    let owner = node.open(topic, 0).await;
+    node.streams.flush().await.expect("flushed");
+    assert_eq!(world.objects().await.len(), 2);
+    // First its time limit, then the delay for readers.
+    for _ in 0..2 {
+        world.hand.advance(4_000_000);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+    let left = world.objects().await;
+    assert_eq!(left.len(), 1);
+    assert_ne!(left, orphans);
+    node.empty_caches();
+    owner.check_all(100).await;
+    world.stop(node).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_topics_objects_go_with_it() {
+    let world = World::new(63).await;
+    let node = world.start().await;
+    let topic = node.create_topic("a", 1).await;
+    let owner = node.open(topic, 0).await;
+    owner.write(1, 1_000).await;
+    node.streams.flush().await.expect("flushed");
+    owner.write(1, 1_000).await;
+    node.delete_topic(topic, world.clock.wall_ms()).await;
+    // The uploader meets the deletion before anybody told it.
+    node.streams.flush().await.expect("flushed");
+    world.hand.advance(600_000);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.objects().await, Vec::<String>::new());
+    world.stop(node).await;
+}
