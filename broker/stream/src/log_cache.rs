@@ -129,7 +129,8 @@ impl LogCache {
 
     /// The cached batches from the one that contains `offset` on; `None` if it lies before the cache.
     pub(crate) fn batches_from(&self, offset: u64) -> Option<impl Iterator<Item = &Batch>> {
-        (offset >= self.first()).then(|| self.entries.range(self.position(offset)..).map(|entry| &entry.batch))
+        (offset >= self.first())
+            .then(|| self.entries.range(self.position(offset)..).map(|entry| &entry.batch))
     }
 
     /// All batches that are not offloaded, with those of uploads in flight.

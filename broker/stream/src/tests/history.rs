@@ -12,13 +12,29 @@ use crate::ReadRequest;
 #[derive(Debug, Clone)]
 enum Step {
     /// Appends batches to a partition; waits for them or not.
-    Append { partition: usize, batches: Vec<(u32, usize)>, wait: bool },
+    Append {
+        partition: usize,
+        batches: Vec<(u32, usize)>,
+        wait: bool,
+    },
     Flush,
-    Trim { partition: usize, share: u8 },
+    Trim {
+        partition: usize,
+        share: u8,
+    },
     EmptyCaches,
-    Read { partition: usize, share: u8, max_bytes: usize },
-    Pause { ms: u64 },
-    Kill { stage: Option<u8>, power_cut: bool },
+    Read {
+        partition: usize,
+        share: u8,
+        max_bytes: usize,
+    },
+    Pause {
+        ms: u64,
+    },
+    Kill {
+        stage: Option<u8>,
+        power_cut: bool,
+    },
     Restart,
 }
 

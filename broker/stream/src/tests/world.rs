@@ -118,7 +118,7 @@ impl World {
             Ok(streams) => {
                 let owners = Mutex::default();
                 Ok(Node { tasks, quorum, metadata, streams, owners })
-            },
+            }
             Err(error) => {
                 self.disk.kill();
                 self.storage.crash();
