@@ -382,12 +382,12 @@ fn server_config(settings: &Settings, node: NodeId) -> ServerConfig {
     let broker_options = settings
         .shown
         .iter()
-        .map(|(spec, value, is_default)| aquifer_server::BrokerOption {
-            name: spec.name.to_owned(),
-            value: value.clone(),
-            is_default: *is_default,
-            sensitive: spec.kind == crate::options::Kind::Secret,
-            documentation: spec.doc.to_owned(),
+        .map(|shown| aquifer_server::BrokerOption {
+            name: shown.spec.name.to_owned(),
+            value: shown.value.clone(),
+            is_default: shown.is_default,
+            sensitive: shown.spec.kind == crate::options::Kind::Secret,
+            documentation: shown.spec.doc.to_owned(),
         })
         .collect();
     ServerConfig {

@@ -161,7 +161,7 @@ impl Streams {
         let end_lsn = shared.wal.usage().appended.0;
         match segment::release(shared, &[(shared.segment, end_lsn)]).await {
             Ok(()) => {
-                info!(segment = %shared.segment, "everything is offloaded, the WAL segment is released")
+                info!(segment = %shared.segment, "everything is offloaded, the WAL segment is released");
             }
             // Harmless: the next start finds the segment empty and releases it.
             Err(error) => warn!(%error, segment = %shared.segment, "the empty WAL segment stays listed"),

@@ -81,6 +81,15 @@ pub(crate) struct StorageSettings {
     pub(crate) block_cache_bytes: u64,
 }
 
+/// An option as operators and clients are shown it.
+#[derive(Clone, Debug)]
+pub(crate) struct ShownOption {
+    pub(crate) spec: &'static OptionSpec,
+    /// In force; `None` for a secret, and for an option without a value.
+    pub(crate) value: Option<String>,
+    pub(crate) is_default: bool,
+}
+
 /// Options that were checked, in the types the node works with.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -94,8 +103,8 @@ pub(crate) struct Settings {
     pub(crate) topics: TopicDefaults,
     pub(crate) groups: GroupSettings,
     pub(crate) storage: StorageSettings,
-    /// Every option with its value in force (secrets without), and whether that is the default.
-    pub(crate) shown: Vec<(&'static OptionSpec, Option<String>, bool)>,
+    /// Every option with its value in force.
+    pub(crate) shown: Vec<ShownOption>,
 }
 
 impl Settings {
@@ -122,11 +131,11 @@ impl Settings {
     }
 }
 
-fn shown(given: &Given) -> Result<Vec<(&'static OptionSpec, Option<String>, bool)>, OptionError> {
+fn shown(given: &Given) -> Result<Vec<ShownOption>, OptionError> {
     let show = |spec: &'static OptionSpec| {
         let value = value(given, spec.name)?.map(|value| value.to_string());
         let value = if spec.kind == Kind::Secret { None } else { value };
-        Ok((spec, value, given.get(spec.name).is_none()))
+        Ok(ShownOption { spec, value, is_default: given.get(spec.name).is_none() })
     };
     table::OPTIONS.iter().map(show).collect()
 }

@@ -74,9 +74,8 @@ fn broker_options_reach_topics_as_plain_numbers() {
 #[test]
 fn secrets_are_not_shown() {
     let settings = settings(&["store.s3.secret.key=hush"]).expect("valid");
-    let (_, value, is_default) =
-        settings.shown.iter().find(|(spec, ..)| spec.name == "store.s3.secret.key").expect("listed");
-    assert_eq!((value, *is_default), (&None, false));
+    let shown = settings.shown.iter().find(|shown| shown.spec.name == "store.s3.secret.key").expect("listed");
+    assert_eq!((&shown.value, shown.is_default), (&None, false));
 }
 
 #[test]
