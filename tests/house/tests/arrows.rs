@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("coordinator", &["runtime", "types", "image", "client", "partition", "record"]),
     ("server", &["runtime", "types", "image", "controller", "client", "partition", "coordinator", "record"]),
     ("house", &[]),
-    ("services", &[]),
+    ("services", &["runtime"]),
     ("compat", &["services"]),
     ("bench", &["services"]),
 ];
