@@ -48,7 +48,7 @@ def described(name):
 
 # Topics: good ones are made although bad ones stand beside them.
 wanted = {
-    NewTopic("good", 3, 1): "OK",
+    NewTopic("good", 3, 1, config={"retention.ms": "-1"}): "OK",
     NewTopic("with.dot", 1, 1): "OK",
     NewTopic("defaults", -1, -1): "OK",
     NewTopic("a b", 1, 1): "TOPIC_EXCEPTION",

@@ -2,6 +2,7 @@
 
 fill.py write BOOTSTRAP TOPIC COUNT SIZE [config=value ...]
 fill.py await-start BOOTSTRAP TOPIC OFFSET
+fill.py write-marked BOOTSTRAP TOPIC COUNT    each record alone, with its number in it
 fill.py delete-topic BOOTSTRAP TOPIC
 fill.py read BOOTSTRAP TOPIC PARTITION        says "read N", or "error NAME" for the consumer's error
 """
@@ -36,6 +37,15 @@ def await_start(bootstrap, topic, offset):
     say("start", consumer.get_watermark_offsets(place, timeout=60)[0])
 
 
+def write_marked(bootstrap, topic, count):
+    create_topics(bootstrap, 1, topic)
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
+    for number in range(int(count)):
+        producer.produce(topic, f"MARKED-{number:04}-" * 1_000, partition=0)
+        check(producer.flush(60) == 0)
+    say("written", count)
+
+
 def delete_topic(bootstrap, topic):
     admin = AdminClient({"bootstrap.servers": bootstrap})
     admin.delete_topics([topic])[topic].result(60)
@@ -63,5 +73,6 @@ def read(bootstrap, topic, partition):
             return
 
 
-ACTIONS = {"write": write, "await-start": await_start, "delete-topic": delete_topic, "read": read}
+ACTIONS = {"write": write, "write-marked": write_marked, "await-start": await_start, "delete-topic": delete_topic,
+           "read": read}
 ACTIONS[sys.argv[1]](*sys.argv[2:])

@@ -44,16 +44,16 @@ def write(bootstrap, prefix):
 
 
 def read(bootstrap, prefix):
-    consumer = Consumer({
-        "bootstrap.servers": bootstrap,
-        "group.id": "unused",
-        "enable.auto.commit": False,
-        "auto.offset.reset": "error",
-        "enable.partition.eof": True,
-        "check.crcs": True,
-    })
     for codec in CODECS:
         topic = f"{prefix}-{codec}"
+        consumer = Consumer({
+            "bootstrap.servers": bootstrap,
+            "group.id": "unused",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "check.crcs": True,
+        })
         digests = {partition: Digest() for partition in range(PARTITIONS)}
         consumer.assign([TopicPartition(topic, partition, 0) for partition in digests])
         ended = set()
@@ -69,7 +69,7 @@ def read(bootstrap, prefix):
                                                      message.value(), message.headers() or [])
         for partition, digest in digests.items():
             say("partition", codec, partition, digest)
-    consumer.close()
+        consumer.close()
 
 
 {"write": write, "read": read}[sys.argv[1]](*sys.argv[2:])

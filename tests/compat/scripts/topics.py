@@ -5,6 +5,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 def create_topics(bootstrap, partitions, *names, config=None):
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    topics = [NewTopic(name, partitions, 1, config=config or {}) for name in names]
+    # Records may be as old as a test likes.
+    config = {"retention.ms": "-1"} | (config or {})
+    topics = [NewTopic(name, partitions, 1, config=config) for name in names]
     for future in admin.create_topics(topics).values():
         future.result(60)
