@@ -92,7 +92,9 @@ def produce(records, topic="plain", partition=0, acks=-1, version=8, transaction
 
 
 def shown(answer):
-    return (answer["error"], answer["base"], "now" if answer["append_time"] > 0 else answer["append_time"], answer["start"],
+    # Kafka tells the log start with some errors and -1 with others; no client looks at it then.
+    start = answer["start"] if answer["error"] == 0 else "any"
+    return (answer["error"], answer["base"], "now" if answer["append_time"] > 0 else answer["append_time"], start,
             [(error["index"], bool(error["message"])) for error in answer.get("errors", [])])
 
 
@@ -193,6 +195,8 @@ def fetched(answer):
         base, length = struct.unpack(">qi", records[:12])
         bases.append((base, base + struct.unpack(">i", records[23:27])[0]))
         records = records[12 + length:]
+    if found["error"] != 0:
+        return answer["error"], found["error"], bases, len(records)
     return answer["error"], found["error"], found["high_watermark"], found["stable"], found["log_start"], bases, len(records)
 
 

@@ -8,7 +8,7 @@ import sys
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from records import CODECS, PARTITIONS, Digest, records
-from talk import check, say
+from talk import check, messages, say
 from topics import create_topics
 
 
@@ -57,16 +57,15 @@ def read(bootstrap, prefix):
         digests = {partition: Digest() for partition in range(PARTITIONS)}
         consumer.assign([TopicPartition(topic, partition, 0) for partition in digests])
         ended = set()
-        while len(ended) < PARTITIONS:
-            batch = consumer.consume(500, 60)
-            check(batch, "nothing comes any more:", topic, "ended are", ended)
-            for message in batch:
-                if message.error() is not None:
-                    check(message.error().name() == "_PARTITION_EOF", message.error())
-                    ended.add(message.partition())
-                else:
-                    digests[message.partition()].add(message.offset(), message.timestamp()[1], message.key(),
-                                                     message.value(), message.headers() or [])
+        for message in messages(consumer):
+            if message.error() is not None:
+                check(message.error().name() == "_PARTITION_EOF", message.error())
+                ended.add(message.partition())
+                if len(ended) == PARTITIONS:
+                    break
+            else:
+                digests[message.partition()].add(message.offset(), message.timestamp()[1], message.key(),
+                                                 message.value(), message.headers() or [])
         for partition, digest in digests.items():
             say("partition", codec, partition, digest)
         consumer.close()

@@ -10,7 +10,7 @@ import time
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from talk import check, say, told, told_already
+from talk import check, messages, say, told, told_already
 from topics import create_topics
 
 BOOTSTRAP, TOPIC, KIND, CODEC = sys.argv[1:]
@@ -79,20 +79,19 @@ check(told_word == "verify", told_word)
 numbers = {partition: [] for partition in range(PARTITIONS)}
 consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in numbers])
 ended = set()
-while len(ended) < PARTITIONS:
-    batch = consumer.consume(1_000, 60)
-    check(batch, "nothing comes any more; ended are", ended)
-    for message in batch:
-        if message.error() is not None:
-            check(message.error().name() == "_PARTITION_EOF", message.error())
-            ended.add(message.partition())
-            continue
-        sequence = numbers[message.partition()]
-        check(message.offset() == len(sequence), "a hole: offset", message.offset(), "after", len(sequence) - 1,
-              "of partition", message.partition())
-        found = int.from_bytes(message.value()[:8], "big")
-        check(message.value()[8:] == PADDING[: found * 37 % 1_500], "a damaged record at", message.offset())
-        sequence.append(found)
+for message in messages(consumer):
+    if message.error() is not None:
+        check(message.error().name() == "_PARTITION_EOF", message.error())
+        ended.add(message.partition())
+        if len(ended) == PARTITIONS:
+            break
+        continue
+    sequence = numbers[message.partition()]
+    check(message.offset() == len(sequence), "a hole: offset", message.offset(), "after", len(sequence) - 1,
+          "of partition", message.partition())
+    found = int.from_bytes(message.value()[:8], "big")
+    check(message.value()[8:] == PADDING[: found * 37 % 1_500], "a damaged record at", message.offset())
+    sequence.append(found)
 for (partition, offset), wanted in acknowledged.items():
     sequence = numbers[partition]
     check(offset < len(sequence), "acknowledged and lost: partition", partition, "offset", offset, "number", wanted,

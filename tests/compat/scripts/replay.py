@@ -8,7 +8,7 @@ import sys
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from talk import check, say
+from talk import check, messages, say
 from topics import create_topics
 
 PARTITIONS = 4
@@ -65,19 +65,18 @@ def read(bootstrap, topic, megabytes):
     following = {partition: 0 for partition in range(PARTITIONS)}
     consumer.assign([TopicPartition(topic, partition, 0) for partition in following])
     ended = set()
-    while len(ended) < PARTITIONS:
-        batch = consumer.consume(2_000, 60)
-        check(batch, "nothing comes any more at", following)
-        for message in batch:
-            if message.error() is not None:
-                check(message.error().name() == "_PARTITION_EOF", message.error())
-                ended.add(message.partition())
-                continue
-            partition, index = message.partition(), following[message.partition()]
-            check(message.offset() == index, "offset", message.offset(), "follows", index - 1, "in", partition)
-            value = message.value()
-            check(int.from_bytes(value[:8], "big") == index and value[8:] == padding(index), "another record at", index)
-            following[partition] += 1
+    for message in messages(consumer):
+        if message.error() is not None:
+            check(message.error().name() == "_PARTITION_EOF", message.error())
+            ended.add(message.partition())
+            if len(ended) == PARTITIONS:
+                break
+            continue
+        partition, index = message.partition(), following[message.partition()]
+        check(message.offset() == index, "offset", message.offset(), "follows", index - 1, "in", partition)
+        value = message.value()
+        check(int.from_bytes(value[:8], "big") == index and value[8:] == padding(index), "another record at", index)
+        following[partition] += 1
     check(all(index == count(megabytes) for index in following.values()), following, "expected", count(megabytes))
     say("counted", sum(following.values()))
 

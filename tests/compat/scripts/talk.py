@@ -57,3 +57,14 @@ def until(condition, what, limit=LIMIT_S):
 def check(condition, *words):
     if not condition:
         raise SystemExit("CHECK FAILED: " + " ".join(str(word) for word in words))
+
+
+def messages(consumer, many=500, patience_s=60):
+    """Messages and partition ends as they come; the test fails if nothing comes for too long."""
+    last = time.monotonic()
+    while True:
+        batch = consumer.consume(many, 0.1)
+        if batch:
+            last = time.monotonic()
+            yield from batch
+        check(time.monotonic() - last < patience_s, "nothing comes any more")

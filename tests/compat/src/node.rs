@@ -50,7 +50,15 @@ impl Node {
     /// # Panics
     /// If it does not come up; the text has the end of its log.
     pub async fn start(dir: &Path, settings: &[(&str, &str)]) -> Self {
-        let mut node = Self::prepared(dir, settings);
+        Self::start_as(Target::chosen(), dir, settings).await
+    }
+
+    /// As [`Node::start`], of the given kind.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn start_as(target: Target, dir: &Path, settings: &[(&str, &str)]) -> Self {
+        let mut node = Self::prepared(target, dir, settings);
         node.start_again().await;
         node
     }
@@ -60,28 +68,19 @@ impl Node {
     /// # Errors
     /// If it ended before it was ready.
     pub async fn try_start(dir: &Path, settings: &[(&str, &str)]) -> Result<Self, NodeFailed> {
-        let mut node = Self::prepared(dir, settings);
+        let mut node = Self::prepared(Target::chosen(), dir, settings);
         node.try_start_again().await.map(|()| node)
     }
 
-    /// The configuration of a node that has not been started.
-    ///
-    /// # Panics
-    /// If its files cannot be written.
-    #[must_use]
-    pub fn prepared(dir: &Path, settings: &[(&str, &str)]) -> Self {
+    fn prepared(target: Target, dir: &Path, settings: &[(&str, &str)]) -> Self {
         fs::create_dir_all(dir).expect("the node's directory can be made");
         let [port, http_port] = free_ports();
-        let node = Self { dir: dir.to_owned(), port, http_port, target: Target::chosen(), process: None };
+        let node = Self { dir: dir.to_owned(), port, http_port, target, process: None };
         node.configure(settings);
         node
     }
 
-    /// Writes the properties file anew; it counts from the next start.
-    ///
-    /// # Panics
-    /// If the file cannot be written.
-    pub fn configure(&self, settings: &[(&str, &str)]) {
+    fn configure(&self, settings: &[(&str, &str)]) {
         let own = match self.target {
             Target::Aquifer => self.aquifer_settings(),
             Target::Kafka => self.kafka_settings(),
@@ -134,9 +133,7 @@ impl Node {
         self.dir.join("node.properties")
     }
 
-    /// Where its output goes, over all its starts.
-    #[must_use]
-    pub fn log_file(&self) -> PathBuf {
+    fn log_file(&self) -> PathBuf {
         self.dir.join("node.log")
     }
 
@@ -265,14 +262,6 @@ impl Node {
             api_versions(self.port).await.ok()
         };
         tokio::time::timeout(Duration::from_secs(5), ready).await.is_ok_and(|ready| ready.is_some())
-    }
-
-    /// One of the pages of its HTTP port, head and body.
-    ///
-    /// # Errors
-    /// If the port does not answer.
-    pub async fn http(&self, path: &str) -> std::io::Result<String> {
-        http_get(self.http_port, path).await
     }
 }
 
