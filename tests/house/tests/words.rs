@@ -40,8 +40,7 @@ fn unsafe_lives_in_the_disk_crate_alone() {
 
 #[test]
 fn there_are_no_globals() {
-    let markers =
-        [word("static mut", " "), word("thread_", "local!"), word("lazy_", "static!")];
+    let markers = [word("static mut", " "), word("thread_", "local!"), word("lazy_", "static!")];
     let mut offences = Vec::new();
     for file in rust_files() {
         for (number, line) in product_lines(&file) {
