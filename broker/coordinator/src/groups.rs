@@ -240,10 +240,20 @@ mod tests {
 
     #[test]
     fn groups_hash_as_in_java() {
-        // Values of "…".hashCode() & 0x7fffffff, modulo 50, from a JVM.
-        assert_eq!(partition_for("", 50), 0);
-        assert_eq!(partition_for("a", 50), 97 % 50);
-        // "polygenelubricants".hashCode() is Integer.MIN_VALUE: clearing the sign bit gives 0, negating would overflow.
-        assert_eq!(partition_for("polygenelubricants", 50), 0);
+        // Utils.abs(name.hashCode()) % 50, printed by a JVM. "polygenelubricants" hashes to Integer.MIN_VALUE: clearing
+        // the sign bit gives 0, negating would overflow.
+        let printed = [
+            ("", 0),
+            ("a", 47),
+            ("consumer-group-1", 20),
+            ("polygenelubricants", 0),
+            ("grüße", 23),
+            ("my-group", 12),
+            ("connect-cluster", 13),
+            ("😀", 49),
+        ];
+        for (group_id, partition) in printed {
+            assert_eq!(partition_for(group_id, 50), partition, "{group_id}");
+        }
     }
 }

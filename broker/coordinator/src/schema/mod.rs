@@ -2,8 +2,9 @@
 //! formatters read them.
 //!
 //! Facts from `group-coordinator/src/main/resources/common/message` of Apache Kafka. Each key and value begins with a
-//! two-byte version; the key's version also says what the record is. Values are written in version 3, the newest that
-//! is not flexible, as Kafka does; versions 0 to 4 are read.
+//! two-byte version; the key's version also says what the record is. Versions 0 to 4 of the values are read. Version 3
+//! is written: Kafka since 4.1 writes offsets in version 4, which adds nothing but a tagged topic id and is not known
+//! to older readers.
 
 mod codec;
 mod group_metadata;

@@ -100,6 +100,64 @@ fn keys_of_other_kinds_are_recognised_and_left_alone() {
     );
 }
 
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let digits = hex.as_bytes().chunks(2);
+    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+/// What `MessageUtil.toVersionPrefixedBytes` of Kafka 4.3.1 prints for one value in each version.
+#[test]
+fn every_version_that_kafka_ever_wrote_is_read() {
+    let printed = [
+        "0000000000000000010200046e6f74650000018bcfe56800",
+        "0001000000000000010200046e6f74650000018bcfe56800ffffffffffffffff",
+        "0002000000000000010200046e6f74650000018bcfe56800",
+        "000300000000000001020000000500046e6f74650000018bcfe56800",
+        "0004000000000000010200000005056e6f74650000018bcfe5680000",
+    ];
+    for (version, hex) in printed.into_iter().enumerate() {
+        let expected = OffsetCommitValue {
+            offset: 258,
+            leader_epoch: if version >= 3 { 5 } else { -1 },
+            metadata: "note".into(),
+            commit_timestamp_ms: 1_700_000_000_000,
+            expire_timestamp_ms: None,
+        };
+        assert_eq!(OffsetCommitValue::decode(&bytes_of(hex)), Ok(expected));
+    }
+    let head = "0008636f6e73756d657200000002000572616e676500016d";
+    let tail = "0000afc800000003737562000000026173";
+    let printed = [
+        format!("0000{head}0000000100016d00016300022f68{tail}"),
+        format!("0001{head}0000000100016d00016300022f68000493e0{tail}"),
+        format!("0002{head}00000000000000090000000100016d00016300022f68000493e0{tail}"),
+        format!("0003{head}00000000000000090000000100016dffff00016300022f68000493e0{tail}"),
+        "000409636f6e73756d6572000000020672616e6765026d000000000000000902026d000263032f68000493e00000afc8\
+         047375620361730000"
+            .to_owned(),
+    ];
+    for (version, hex) in printed.into_iter().enumerate() {
+        let expected = GroupMetadataValue {
+            protocol_type: "consumer".into(),
+            generation: 2,
+            protocol: Some("range".into()),
+            leader: Some("m".into()),
+            current_state_timestamp_ms: if version >= 2 { 9 } else { -1 },
+            members: vec![MemberMetadata {
+                member_id: "m".into(),
+                instance_id: None,
+                client_id: "c".into(),
+                client_host: "/h".into(),
+                rebalance_timeout_ms: if version >= 1 { 300_000 } else { -1 },
+                session_timeout_ms: 45_000,
+                subscription: Bytes::from_static(b"sub"),
+                assignment: Bytes::from_static(b"as"),
+            }],
+        };
+        assert_eq!(GroupMetadataValue::decode(&bytes_of(&hex)), Ok(expected), "version {version}");
+    }
+}
+
 prop_compose! {
     fn member()(
         member_id in ".{0,20}", instance_id in proptest::option::of(".{0,9}"), client_id in ".{0,9}",
