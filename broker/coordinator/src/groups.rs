@@ -22,13 +22,13 @@ use crate::{
     supervisor::{Mailboxes, Supervisor},
 };
 
-/// The partition of `__consumer_offsets` that keeps a group: Java's `String.hashCode` without its sign bit, modulo the
+/// The partition of `__consumer_offsets` that keeps a group: the absolute value of Java's `String.hashCode`, modulo the
 /// number of partitions.
 pub fn partition_for(group_id: &str, partitions: u32) -> i32 {
     let hash =
         group_id.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
-    // Kafka's Utils.abs clears the sign bit; it does not negate.
-    ((hash & i32::MAX) as u32 % partitions.max(1)) as i32
+    // As Kafka's Utils.abs: the one number without an absolute value becomes 0.
+    (hash.checked_abs().unwrap_or(0) as u32 % partitions.max(1)) as i32
 }
 
 /// The groups that this node coordinates. Cheap to clone.
@@ -240,8 +240,7 @@ mod tests {
 
     #[test]
     fn groups_hash_as_in_java() {
-        // Utils.abs(name.hashCode()) % 50, printed by a JVM. "polygenelubricants" hashes to Integer.MIN_VALUE: clearing
-        // the sign bit gives 0, negating would overflow.
+        // Utils.abs(name.hashCode()) % 50, printed by a JVM. "polygenelubricants" hashes to Integer.MIN_VALUE.
         let printed = [
             ("", 0),
             ("a", 47),
