@@ -83,8 +83,12 @@ impl Node {
 
 /// A record that can be told from every other one.
 pub(crate) fn record(tag: u64, bytes: usize) -> Record {
-    let payload: Vec<u8> =
-        (0..bytes as u64).map(|at| (tag.wrapping_mul(31) + at * 7 + at / 251) as u8).collect();
+    // Each 16 bytes tell the record and their place in it.
+    let mut payload: Vec<u8> = (0..=bytes as u64 / 16)
+        .flat_map(|place| [tag.to_le_bytes(), place.to_be_bytes()])
+        .flatten()
+        .collect();
+    payload.truncate(bytes);
     let first_offset = tag / 3 * 10;
     Record { stream: tag % 3, first_offset, end_offset: first_offset + 10, payload: Bytes::from(payload) }
 }
