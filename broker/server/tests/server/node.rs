@@ -36,6 +36,10 @@ impl Node {
     }
 
     pub(crate) async fn start_with(config: ServerConfig) -> Self {
+        Self::start_on(config, StreamsConfig::default()).await
+    }
+
+    pub(crate) async fn start_on(config: ServerConfig, streams: StreamsConfig) -> Self {
         let tasks = TaskGroup::new();
         let random = Random::seeded(7);
         let (clock, _) = Clock::simulated(NOW_MS);
@@ -60,7 +64,7 @@ impl Node {
             clock: clock.clone(),
             tasks: tasks.clone(),
         };
-        let streams = Streams::open(StreamsConfig::default(), parts).await.expect("opens");
+        let streams = Streams::open(streams, parts).await.expect("opens");
         let partitions =
             Partitions::start(PartitionsConfig::new(NODE), streams, metadata.clone(), clock.clone(), &tasks);
         let groups = Groups::start(

@@ -1,6 +1,8 @@
 //! Produce, Fetch and the offsets between them.
 
 use aquifer_record::{Batches, patch_offset_and_epoch};
+use aquifer_server::ServerConfig;
+use aquifer_stream::StreamsConfig;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
@@ -13,7 +15,7 @@ use kafka_protocol::messages::{
 use uuid::Uuid;
 
 use crate::client::{Client, batch, fetch, produce, text, topic};
-use crate::node::{NOW_MS, Node};
+use crate::node::{NODE, NOW_MS, Node};
 
 /// A sent batch as the log keeps it.
 fn stored(sent: &Bytes, base_offset: i64) -> Bytes {
@@ -206,6 +208,39 @@ async fn fetches_out_of_range_and_with_wrong_epochs_are_refused() {
     assert_eq!(response.responses[0].partitions[0].error_code, Code::UnknownLeaderEpoch.code());
     let unknown = client.call(13, &fetch(13, "t", Uuid::from_u128(9), 0)).await;
     assert_eq!(unknown.responses[0].partitions[0].error_code, Code::UnknownTopicId.code());
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_wal_slows_a_producer_down_and_loses_nothing() {
+    let streams = StreamsConfig { unoffloaded_max_bytes: 1 << 20, ..StreamsConfig::default() };
+    let node = Node::start_on(ServerConfig::new(NODE), streams).await;
+    let mut client = node.client();
+    let id = client.create("t", 1).await;
+    let mut refused = 0;
+    let sent = batch(&["z".repeat(200_000).as_str()]);
+    let mut pipelined = Vec::new();
+    for _ in 0..10 {
+        let request = produce(13, "t", id, 0, -1, sent.clone());
+        pipelined.push(client.send(13, &request).await);
+    }
+    for correlation_id in pipelined {
+        let response = client.receive::<ProduceRequest>(13, correlation_id).await;
+        match response.responses[0].partition_responses[0].error_code {
+            0 => {}
+            code => {
+                assert_eq!(code, Code::RequestTimedOut.code());
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "ten times 200 kB do not fit 1 MiB at once");
+    let mut appended = 10 - refused;
+    while appended < 10 {
+        let response = client.call(13, &produce(13, "t", id, 0, -1, sent.clone())).await;
+        appended += i32::from(response.responses[0].partition_responses[0].error_code == 0);
+    }
+    assert_eq!(client.fetch("t", 0).await.high_watermark, 10);
     node.stop().await;
 }
 

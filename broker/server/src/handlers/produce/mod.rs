@@ -27,6 +27,10 @@ pub(crate) const API: Api =
 /// From here on batches may be compressed with zstd.
 const ZSTD_FROM: i16 = 7;
 
+/// Before a producer is told that the WAL is full. Meanwhile nothing more is read from its connection, so
+/// that many producers do not send the same batches over and over.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
+
 /// Client id of Kafka's own admin tools, which may write to internal topics.
 const ADMIN_CLIENT: &str = "__admin_client";
 
@@ -34,6 +38,13 @@ const ADMIN_CLIENT: &str = "__admin_client";
 pub(super) struct PartitionOutcome {
     index: i32,
     result: Result<Appended, Refused>,
+}
+
+impl PartitionOutcome {
+    /// The WAL takes no more until some of it is in the object store.
+    fn is_full(&self) -> bool {
+        self.result.as_ref().is_err_and(|refused| refused.failure.code == Code::RequestTimedOut.code())
+    }
 }
 
 /// Why a batch was refused, with what the response tells beside the code.
@@ -73,21 +84,37 @@ fn handle(mut call: Call) -> Answer {
             }
         };
     }
+    let full = topics.iter().flat_map(|(_, outcomes)| outcomes).any(PartitionOutcome::is_full);
+    if full {
+        return Answer::Later(Box::pin(async move {
+            tokio::time::sleep(FULL_PAUSE).await;
+            let late = match ticket {
+                Some(ticket) => durable(ticket, timeout_ms).await,
+                None => None,
+            };
+            respond::respond(&call, topics, late.as_ref())
+        }));
+    }
     let Some(ticket) = ticket else {
         return Answer::Ready(respond::respond(&call, topics, None));
     };
     Answer::Pipelined(Box::pin(async move {
-        let limit = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
-        let late = match tokio::time::timeout(limit, ticket.wait()).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(Failure::from(&error)),
-            Err(_) => Some(Failure::new(
-                Code::RequestTimedOut,
-                "The records were not durable within the request's timeout; they may be later.",
-            )),
-        };
+        let late = durable(ticket, timeout_ms).await;
         respond::respond(&call, topics, late.as_ref())
     }))
+}
+
+/// Waits until what was appended is durable; otherwise what to say instead.
+async fn durable(ticket: CommitTicket, timeout_ms: i32) -> Option<Failure> {
+    let limit = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    match tokio::time::timeout(limit, ticket.wait()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(Failure::from(&error)),
+        Err(_) => Some(Failure::new(
+            Code::RequestTimedOut,
+            "The records were not durable within the request's timeout; they may be later.",
+        )),
+    }
 }
 
 struct Outcomes {
