@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use aquifer_runtime::OnEnd;
 use aquifer_types::{ObjectId, StreamId};
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::Shared as SharedFuture;
 use tokio::sync::oneshot;
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 use super::Place;
 use super::lru::Lru;
 use crate::ReadError;
-use crate::format::{Block, ObjectIndex, StreamKind};
+use crate::format::{Block, IndexEntry, ObjectIndex, StreamKind};
 use crate::lock::lock;
 use crate::shared::{Shared, object_key};
 
@@ -154,7 +155,10 @@ fn start_fetch(
             for number in blocks.clone() {
                 state.fetching.remove(&(place.object, number));
             }
-            if let Ok(run) = &fetched {
+            // What is damaged is not kept: the next reader asks the store again.
+            if let Ok(run) = &fetched
+                && run.blocks.iter().all(Result::is_ok)
+            {
                 let bytes = index.entries[blocks].iter().map(|entry| entry.size).sum();
                 state.keep(place.object, run, bytes);
             }
@@ -188,12 +192,38 @@ fn run_from(
     number..end
 }
 
+/// Fetches a run. Bytes may be damaged on their way: damage counts only if a second fetch has it too.
 async fn read_run(
     shared: &Shared,
     place: &Place,
     index: &ObjectIndex,
     blocks: std::ops::Range<usize>,
 ) -> Result<Arc<Run>, ReadError> {
+    let first = fetch_run(shared, place, index, blocks.clone()).await;
+    if first.as_ref().is_ok_and(|run| run.blocks.iter().all(Result::is_ok)) {
+        return first.map(Arc::new);
+    }
+    if let Err(ReadError::Store { .. }) = first {
+        // The store has retried by itself.
+        return first.map(Arc::new);
+    }
+    let cold = &shared.cold;
+    let mut run =
+        fetch_run(shared, place, index, blocks).await.map_err(|error| cold.count_damage(error))?;
+    for block in &mut run.blocks {
+        if let Err(error) = block {
+            *block = Err(cold.count_damage(error.clone()));
+        }
+    }
+    Ok(Arc::new(run))
+}
+
+async fn fetch_run(
+    shared: &Shared,
+    place: &Place,
+    index: &ObjectIndex,
+    blocks: std::ops::Range<usize>,
+) -> Result<Run, ReadError> {
     let cold = &shared.cold;
     let entries = &index.entries[blocks.clone()];
     let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
@@ -201,33 +231,29 @@ async fn read_run(
     };
     let span = first.position..last.position + last.size;
     let got = cold.store.get_range(&object_key(place.object), span.clone()).await;
-    let bytes = got.map_err(|error| cold.count_damage(place.store_error(error)))?;
+    let bytes = got.map_err(|error| place.store_error(error))?;
     cold.fetched(bytes.len() as u64);
     let mut run = Run { first_block: blocks.start, blocks: Vec::with_capacity(entries.len()) };
     for (number, entry) in blocks.zip(entries) {
         // The store gave exactly the span that was asked for.
         let from = (entry.position - span.start) as usize;
-        let decoded = Block::decode(&bytes.slice(from..from + entry.size as usize));
-        let block = match decoded {
-            Ok(block)
-                if (block.stream, block.kind) == (entry.stream, entry.kind)
-                    && (block.first(), block.end()) == (entry.first, entry.end) =>
-            {
-                Ok(block)
-            }
-            Ok(other) => Err(format!(
-                "the block holds offsets {}..{} of stream {}, the index says otherwise",
-                other.first(),
-                other.end(),
-                other.stream
-            )),
-            Err(damage) => Err(damage.to_string()),
-        };
-        run.blocks.push(block.map_err(|reason| {
+        let decoded = decode(&bytes.slice(from..from + entry.size as usize), entry);
+        run.blocks.push(decoded.map_err(|reason| {
             // Of another stream's checkpoint the damage is that stream's.
             let place = Place { stream: StreamId(entry.stream), ..*place };
-            cold.count_damage(place.damaged(Some((number, entry.first, entry.end)), reason))
+            place.damaged(Some((number, entry.first, entry.end)), reason)
         }));
     }
-    Ok(Arc::new(run))
+    Ok(run)
+}
+
+/// The block that the index promises, or what is wrong with it.
+fn decode(bytes: &Bytes, entry: &IndexEntry) -> Result<Block, String> {
+    let block = Block::decode(bytes).map_err(|damage| damage.to_string())?;
+    let found = (block.kind, block.stream, block.first(), block.end());
+    if found == (entry.kind, entry.stream, entry.first, entry.end) {
+        return Ok(block);
+    }
+    let (_, stream, first, end) = found;
+    Err(format!("the block holds offsets {first}..{end} of stream {stream}, the index says otherwise"))
 }

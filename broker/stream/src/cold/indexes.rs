@@ -73,7 +73,12 @@ fn start_fetch(shared: &Arc<Shared>, place: &Place) -> Fetch {
     let (task, place) = (Arc::clone(shared), *place);
     shared.tasks.spawn("index-fetch", OnEnd::Continue, async move {
         let cold = &task.cold;
-        let fetched = cold.read_index(&place).await.map(Arc::new).map_err(|error| cold.count_damage(error));
+        let mut fetched = cold.read_index(&place).await;
+        if matches!(fetched, Err(ReadError::Damaged(_) | ReadError::Missing { .. })) {
+            // Bytes may be damaged on their way: damage counts only if a second fetch has it too.
+            fetched = cold.read_index(&place).await;
+        }
+        let fetched = fetched.map(Arc::new).map_err(|error| cold.count_damage(error));
         {
             let mut state = lock(&cold.indexes.0);
             state.fetching.remove(&place.object);

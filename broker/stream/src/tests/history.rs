@@ -191,10 +191,10 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_history_keeps_what_was_acknowledged(seed in any::<u64>(), steps in prop::collection::vec(step(), 1..40)) {
+    fn any_history_keeps_what_was_acknowledged(seed in any::<u64>(), steps in prop::collection::vec(step(), 1..25)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
             let mut run = Run::new(seed).await;

@@ -41,6 +41,36 @@ async fn a_store_that_is_away_throttles_then_refuses_and_nothing_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upload_is_tried_until_the_store_is_back() {
+    let mut world = World::new(75).await;
+    let place = tempfile::tempdir().expect("a directory");
+    let (here, away) = (place.path().join("store"), place.path().join("away"));
+    let url = format!("file://{}", here.display());
+    let options = aquifer_objects::StoreOptions::default();
+    let random = aquifer_runtime::Random::seeded(75);
+    let store = aquifer_objects::open(&url, &options, world.clock.clone(), random).await;
+    world.store = store.expect("opened");
+    let node = world.start().await;
+    let topic = node.create_topic("a", 1).await;
+    let owner = node.open(topic, 0).await;
+    owner.write(1, 1_000).await;
+    std::fs::rename(&here, &away).expect("renamed");
+    std::fs::write(&here, b"not a directory").expect("written");
+    let flush = tokio::time::timeout(Duration::from_secs(600), node.streams.flush()).await;
+    assert!(flush.is_err(), "{flush:?}");
+    let stats = node.streams.stats();
+    assert!(stats.upload_failures > 2 && stats.unoffloaded_bytes == 1_000, "{stats:?}");
+    // Acks do not wait for the store.
+    owner.write(1, 1_000).await;
+    std::fs::remove_file(&here).expect("removed");
+    std::fs::rename(&away, &here).expect("renamed");
+    node.streams.flush().await.expect("flushed");
+    node.empty_caches();
+    owner.check_all(100).await;
+    world.stop(node).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_without_a_store_keeps_everything_in_the_wal() {
     let world = World::new(71).await;
     let node = world.start().await;
