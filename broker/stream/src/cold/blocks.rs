@@ -208,8 +208,7 @@ async fn read_run(
         return first.map(Arc::new);
     }
     let cold = &shared.cold;
-    let mut run =
-        fetch_run(shared, place, index, blocks).await.map_err(|error| cold.count_damage(error))?;
+    let mut run = fetch_run(shared, place, index, blocks).await.map_err(|error| cold.count_damage(error))?;
     for block in &mut run.blocks {
         if let Err(error) = block {
             *block = Err(cold.count_damage(error.clone()));
