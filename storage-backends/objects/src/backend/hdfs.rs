@@ -1,7 +1,7 @@
 mod failure;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aquifer_runtime::Random;
@@ -49,6 +49,9 @@ struct Files {
     least_replication: u32,
     block_size: Option<u64>,
     metrics: Arc<Metrics>,
+    /// Streams that failed since one succeeded with all copies. A stream cannot be repeated, so the next one
+    /// begins as modestly as a further attempt would.
+    failed_streams: AtomicU32,
 }
 
 impl HdfsBackend {
@@ -86,6 +89,7 @@ impl HdfsBackend {
             least_replication: options.least_replication.unwrap_or(1).max(1),
             block_size: options.block_size,
             metrics,
+            failed_streams: AtomicU32::new(0),
         };
         Ok(Self { files: Arc::new(files), random })
     }
@@ -276,6 +280,7 @@ impl Backend for HdfsBackend {
 
     async fn begin(&self, key: &str, attempt: u32) -> Result<Arc<dyn Session>, Failure> {
         let (files, staged) = (Arc::clone(&self.files), self.staged(key));
+        let attempt = attempt.max(files.failed_streams.load(Ordering::Relaxed));
         let block_size = files.block_size.unwrap_or(STREAM_BLOCK);
         let writer =
             files.create(&staged, attempt, block_size).await.map_err(|error| before_rename(&error))?;
@@ -364,6 +369,18 @@ impl HdfsSession {
     }
 }
 
+impl Drop for HdfsSession {
+    /// A stream that ends before its file is closed has failed: by an error, or by a call that never
+    /// returned and was given up.
+    fn drop(&mut self) {
+        if !*self.closed.get_mut() {
+            // More than the last step has no meaning.
+            let more = |failed: u32| (failed < FULL_ATTEMPTS + REDUCED_ATTEMPTS).then_some(failed + 1);
+            let _ = self.files.failed_streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        }
+    }
+}
+
 impl std::fmt::Debug for HdfsSession {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HdfsSession").field("staged", &self.staged).finish_non_exhaustive()
@@ -388,6 +405,9 @@ impl Session for HdfsSession {
         if let Some(mut writer) = self.take() {
             Box::pin(writer.close()).await.map_err(|error| before_rename(&error))?;
             self.closed.store(true, Ordering::Release);
+            // One step back towards all copies; from there a stream has two failures again.
+            let less = |failed: u32| failed.checked_sub(1);
+            let _ = self.files.failed_streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
         // On a second attempt only the rename may be missing. A file whose close failed or was given up is
         // not published: it may be short, and no attempt can bring back what was streamed.

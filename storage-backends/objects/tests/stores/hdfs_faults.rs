@@ -58,6 +58,19 @@ async fn objects_are_written_and_read_while_a_datanode_is_dead() {
     }
     assert!(store.get("before").await.expect("two copies live") == pattern(0, 4 * MIB));
     assert_eq!(store.list("during").await.expect("it lists").len(), 5);
+
+    // A stream cannot be repeated by the store: its caller begins again, each time with fewer copies.
+    let mut streamed = false;
+    for _ in 0..20 {
+        let mut upload = store.upload("streamed").await.expect("it begins");
+        let written = upload.write(pattern(9, 6 * MIB)).await;
+        streamed = written.is_ok() && upload.finish().await.is_ok();
+        if streamed {
+            break;
+        }
+    }
+    assert!(streamed, "no stream got through");
+    assert!(store.get("streamed").await.expect("it is there") == pattern(9, 6 * MIB));
     assert_eq!(store.sweep(Duration::ZERO).await.expect("it sweeps").failed, 0);
 }
 
