@@ -276,24 +276,3 @@ fn a_lying_disk_is_noticed() {
         .count();
     assert!(noticed >= 15, "{noticed} of 20");
 }
-
-/// A file is written again only when a frame that tells of the trim is durable: else a torn frame could take that knowledge
-/// away, and what is left would look as if its beginning were lost.
-#[test]
-fn a_crash_right_after_a_trim_of_a_full_log_is_not_corruption() {
-    for seed in 0..300 {
-        on_one_thread(async {
-            // Only two in flight: the frame that tells of the trim, and the first one in a file written again.
-            let mut machine = machine(seed, 2);
-            machine.config.capacity_bytes = 256 << 10;
-            machine.config.file_bytes = Some(32 << 10);
-            let mut model = Model::new(machine).await;
-            for _ in 0..10 {
-                model.run(&[Step::Append { count: 1, bytes: 14_000 }, Step::Settle]).await;
-            }
-            model
-                .run(&[Step::Trim(250), Step::Append { count: 3, bytes: 50_000 }, Step::Wait(1), Step::Crash])
-                .await;
-        });
-    }
-}

@@ -245,3 +245,34 @@ async fn a_trim_of_what_is_not_durable_is_a_bug() {
     node.append(0, 1);
     node.wal.trim(Lsn(1));
 }
+
+/// Else a crash could take the knowledge of the trim away, and what is left would look as if its beginning were lost.
+#[tokio::test(start_paused = true)]
+async fn a_file_is_written_again_only_when_a_frame_that_tells_of_the_trim_is_durable() {
+    let mut looked = 0;
+    for seed in 0..10 {
+        let mut machine = Machine::new(seed);
+        machine.config.frames_in_flight = 8;
+        let (_, node) = machine.start().await;
+        let mut end = Lsn(0);
+        while let Ok(lsn) = node.wal.append(record(1, 30_000), 1) {
+            node.wal.committed(lsn).await.expect("durable");
+            end = Lsn(lsn.0 + 1);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        node.wal.trim(end);
+        // The log lets in what its reserve cannot hold only when files are free again.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        let trim_is_in_flight = machine.disk.writes_in_flight() == 1;
+        let refused = node.wal.append(record(2, 200_000), 2).is_err();
+        if trim_is_in_flight {
+            looked += 1;
+            assert!(refused, "no file may be free yet");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        node.write(2, 200_000).await;
+    }
+    assert!(looked >= 3, "{looked}");
+}
