@@ -59,8 +59,9 @@ pub(crate) struct Node {
     storing: TaskGroup,
     /// The quorum's member.
     deciding: TaskGroup,
-    quorum: Quorum,
     streams: Streams,
+    /// Kept until the streams are offloaded: a stream is cut at its partition's checkpoint.
+    partitions: Partitions,
     kafka: String,
     http: Option<String>,
 }
@@ -135,8 +136,8 @@ impl Node {
         let services = Services { clock, random, metadata, partitions: partitions.clone(), groups };
         let server = Server::start(server_config(&settings, node), sockets, services, serving);
         let health = NodeHealth {
-            page: Page { server, streams: streams.clone(), store, quorum: quorum.clone() },
-            partitions,
+            page: Page { server, streams: streams.clone(), store, quorum },
+            partitions: partitions.clone(),
             serving: serving.clone(),
         };
         let http = http_socket.map(|socket| http::serve(socket, Arc::new(health), serving)).transpose()?;
@@ -146,8 +147,8 @@ impl Node {
             serving: serving.clone(),
             storing: storing.clone(),
             deciding: deciding.clone(),
-            quorum,
             streams,
+            partitions,
             kafka,
             http: http.map(|address| address.to_string()),
         })
@@ -187,7 +188,7 @@ impl Node {
         if let Err(left) = self.storing.shutdown(SERVING_STOP_LIMIT).await {
             warn!(left, "storage tasks were cut off");
         }
-        self.quorum.shutdown().await;
+        drop(self.partitions);
         if let Err(left) = self.deciding.shutdown(SERVING_STOP_LIMIT).await {
             warn!(left, "quorum tasks were cut off");
         }

@@ -24,7 +24,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("house", &[]),
     ("services", &["runtime"]),
     ("compat", &["services"]),
-    ("bench", &["services"]),
 ];
 
 #[test]

@@ -1,3 +1,0 @@
-//! The benchmark.
-
-fn main() {}
