@@ -4,9 +4,11 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging at `level` (raft and sled only from warnings on: they tell of every step) unless `RUST_LOG` says otherwise. Under systemd the journal adds the time.
+/// Starts logging at `level` unless `RUST_LOG` says otherwise; raft and sled, which tell of every step, only from
+/// warnings on. Under systemd the journal adds the time.
 pub(crate) fn start(level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{level},openraft=warn,sled=warn")));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{level},openraft=warn,sled=warn")));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
