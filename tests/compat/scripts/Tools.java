@@ -8,7 +8,9 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import org.apache.kafka.common.utils.Exit;
 
 /**
@@ -29,12 +31,14 @@ public final class Tools {
     }
 
     private static Integer firstCode;
+    private static final List<Runnable> atEnd = new ArrayList<>();
 
     public static void main(String[] unused) throws Exception {
         PrintStream answers = new PrintStream(new FileOutputStream(FileDescriptor.out), true, StandardCharsets.UTF_8);
         BufferedReader runs = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         Exit.setExitProcedure((code, message) -> stop(code));
         Exit.setHaltProcedure((code, message) -> stop(code));
+        Exit.setShutdownHookAdder((name, hook) -> atEnd.add(hook));
         answers.println("ready");
         for (String line = runs.readLine(); line != null; line = runs.readLine()) {
             answers.println("exit " + run(line.split("\t", -1)));
@@ -67,6 +71,9 @@ public final class Tools {
                     return 1;
                 }
             }
+            // What a tool does when its JVM ends, such as sending the last records.
+            atEnd.forEach(Runnable::run);
+            atEnd.clear();
             return firstCode == null ? 0 : firstCode;
         }
     }

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from talk import check, say, told, until
@@ -137,7 +137,16 @@ def progress(members, what):
 def committed():
     partitions = [TopicPartition(TOPIC, partition) for partition in range(PARTITIONS)]
     request = [ConsumerGroupTopicPartitions(GROUP, partitions)]
-    answer = admin.list_consumer_group_offsets(request)[GROUP].result(60)
+
+    def asked():
+        try:
+            return admin.list_consumer_group_offsets(request)[GROUP].result(60)
+        except KafkaException as error:
+            # A coordinator that has just started says so; the client's administrator does not try again.
+            check(error.args[0].name() in ("COORDINATOR_LOAD_IN_PROGRESS", "NOT_COORDINATOR"), error)
+            return None
+
+    answer = until(asked, "the committed offsets")
     return {partition.partition: partition.offset for partition in answer.topic_partitions}
 
 

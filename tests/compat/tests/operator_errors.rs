@@ -230,7 +230,7 @@ async fn a_full_disk_at_start_is_told_with_its_directory() {
     let dir = temporary();
     let wal = disk.path().join("wal").display().to_string();
     let settings = [("wal.dir", wal.as_str()), ("wal.size", "256MiB")];
-    refuses(dir.path(), &settings, &[&wal, "space", "wal.size"]).await;
+    refuses(dir.path(), &settings, &[&wal, "no room", "free some space, or ask for less"]).await;
     fs::write(disk.path().join("filler"), vec![0; 64 << 20]).expect_err("the disk is full now");
     let metadata = disk.path().join("metadata").display().to_string();
     refuses(dir.path(), &[("metadata.dir", &metadata)], &[&metadata, "space"]).await;

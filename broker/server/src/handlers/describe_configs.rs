@@ -1,6 +1,6 @@
 //! DescribeConfigs for topics and brokers.
 
-use aquifer_image::{ConfigResource, Image};
+use aquifer_image::{ConfigResource, Image, check_topic_name};
 use aquifer_partition::config::{ConfigSource, ConfigSources, Definition, Kind, SynonymValue, TOPIC_CONFIGS};
 use aquifer_types::NodeId;
 use kafka_protocol::ResponseError as Code;
@@ -121,6 +121,7 @@ fn topic(
     name: &str,
     wanted: Wanted,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Failure> {
+    check_topic_name(name).map_err(|error| Failure::new(Code::InvalidTopicException, error.to_string()))?;
     let topic = image.topic_by_name(name).ok_or_else(|| {
         Failure::new(Code::UnknownTopicOrPartition, "This server does not host this topic-partition.")
     })?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use aquifer_partition::{FoundOffset, OffsetSpec};
+use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
@@ -23,15 +24,19 @@ const LAST_IN_CRATE: i16 = 10;
 const EPOCHS_FROM: i16 = 4;
 
 fn handle(mut call: Call) -> Answer {
+    let asked_version = call.version;
     call.version = call.version.min(LAST_IN_CRATE);
-    call.later(|call, request: ListOffsetsRequest| async move {
+    call.later(move |call, request: ListOffsetsRequest| async move {
         let read_committed = request.isolation_level == 1;
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
             let mut seen = BTreeSet::new();
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for asked in topic.partitions {
-                let found = if seen.insert(asked.partition_index) {
+                let found = if asked_version < special_since(asked.timestamp) {
+                    let message = format!("{} has no meaning in version {asked_version}", asked.timestamp);
+                    Err(Failure::new(Code::UnsupportedVersion, message))
+                } else if seen.insert(asked.partition_index) {
                     find(&call, &topic.name, &asked, read_committed).await
                 } else {
                     Err(invalid("The partition is named more than once."))
@@ -43,6 +48,17 @@ fn handle(mut call: Call) -> Answer {
         }
         ListOffsetsResponse::default().with_topics(topics)
     })
+}
+
+/// The version that brought a special timestamp (KIP-734, 405, 1005, 1023).
+fn special_since(timestamp: i64) -> i16 {
+    match timestamp {
+        -3 => 7,
+        -4 => 8,
+        -5 => 9,
+        -6 => 11,
+        _ => 1,
+    }
 }
 
 async fn find(
