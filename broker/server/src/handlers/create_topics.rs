@@ -82,13 +82,10 @@ fn resolve(call: &Call, asked: &CreatableTopic) -> Result<NewTopic, Failure> {
     let config = &call.context.config;
     let mut topic = NewTopic::with_defaults(&asked.name, config);
     for entry in &asked.configs {
-        let value = entry
-            .value
-            .as_ref()
-            .ok_or_else(|| {
-                let message = format!("Null value not supported for topic configs: {}", entry.name);
-                Failure::new(Code::InvalidConfig, message)
-            })?;
+        let value = entry.value.as_ref().ok_or_else(|| {
+            let message = format!("Null value not supported for topic configs: {}", entry.name);
+            Failure::new(Code::InvalidConfig, message)
+        })?;
         topic.configs.retain(|(name, _)| *name != *entry.name);
         topic.configs.push((entry.name.to_string(), value.to_string()));
     }
