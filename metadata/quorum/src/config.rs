@@ -18,6 +18,8 @@ pub const FEED_ENTRIES: usize = 8_192;
 pub const FEED_BYTES: usize = 32 << 20;
 /// Commands in one answer of the feed.
 pub const FEED_CHUNK: usize = 1_024;
+/// A snapshot is also written after so many encoded bytes of commands, so that large ones do not make a large log.
+pub const SNAPSHOT_BYTES: usize = 64 << 20;
 /// Free bytes under which proposals are refused, so that elections, snapshots and a restart still have room.
 pub const DISK_RESERVE_BYTES: u64 = 16 << 20;
 /// How long the start of a single voter may take before it is an error.
@@ -53,7 +55,7 @@ pub struct QuorumConfig {
     pub cluster_id: Option<ClusterId>,
     /// For an empty storage.
     pub formation: Formation,
-    /// A snapshot is written every so many entries.
+    /// A snapshot is written every so many entries, or after [`SNAPSHOT_BYTES`].
     pub snapshot_every: u64,
     /// Entries kept behind the latest snapshot, so that a voter that was briefly away needs no snapshot.
     pub log_keep: u64,

@@ -32,7 +32,7 @@ mod transport;
 
 pub use config::{
     DISK_RESERVE_BYTES, FEED_BYTES, FEED_CHUNK, FEED_ENTRIES, Formation, MAX_COMMAND_BYTES,
-    MAX_PENDING_PROPOSALS, QuorumConfig, Storage,
+    MAX_PENDING_PROPOSALS, QuorumConfig, SNAPSHOT_BYTES, Storage,
 };
 pub use error::{Effect, FeedEnded, MembershipError, ProposeError, StartError};
 pub use log::MemoryStorage;

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use openraft::EntryPayload;
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use crate::config::{FEED_BYTES, FEED_CHUNK, FEED_ENTRIES};
+use crate::config::{FEED_BYTES, FEED_CHUNK, FEED_ENTRIES, SNAPSHOT_BYTES};
 use crate::raft::{Entry, LogId, Reply, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::snapshot::Snapshots;
 
@@ -46,12 +46,16 @@ struct Shared {
     /// The index of the last applied entry, for those who wait. Sent after the state has changed.
     applied: watch::Sender<LogIndex>,
     snapshots: Snapshots,
+    /// Told when so many bytes were applied since the last snapshot that the next should not wait for its count.
+    snapshot_due: Notify,
 }
 
 struct State {
     image: Image,
     applied: Option<LogId>,
     membership: StoredMembership,
+    /// Encoded bytes of the commands applied since a snapshot was last begun.
+    unsnapshotted_bytes: usize,
     feed: Feed,
 }
 
@@ -71,15 +75,16 @@ impl Machine {
             image,
             applied: meta.last_log_id,
             membership: meta.last_membership,
+            unsnapshotted_bytes: 0,
             feed: Feed::starting_at(index),
         };
-        Self {
-            shared: Arc::new(Shared {
-                state: Mutex::new(state),
-                applied: watch::Sender::new(index),
-                snapshots,
-            }),
-        }
+        let shared = Shared {
+            state: Mutex::new(state),
+            applied: watch::Sender::new(index),
+            snapshots,
+            snapshot_due: Notify::new(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -95,6 +100,11 @@ impl Machine {
     /// The index of the last applied entry, and a wait for the next.
     pub(crate) fn applied(&self) -> watch::Receiver<LogIndex> {
         self.shared.applied.subscribe()
+    }
+
+    /// Waits until a snapshot is due by the bytes in the log.
+    pub(crate) async fn snapshot_due(&self) {
+        self.shared.snapshot_due.notified().await;
     }
 
     /// What lies after `after`; `None` if that is nothing yet.
@@ -119,6 +129,11 @@ impl Machine {
             EntryPayload::Normal(proposal) => {
                 let result = state.image.apply(index, proposal.command());
                 state.feed.push(index, proposal.command().clone(), proposal.encoded().len());
+                state.unsnapshotted_bytes += proposal.encoded().len();
+                if state.unsnapshotted_bytes > SNAPSHOT_BYTES {
+                    state.unsnapshotted_bytes = 0;
+                    self.shared.snapshot_due.notify_one();
+                }
                 Reply(Some(result))
             }
             EntryPayload::Blank => {
@@ -196,7 +211,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> View {
-        let state = self.state();
+        let mut state = self.state();
+        state.unsnapshotted_bytes = 0;
         let meta = SnapshotMeta { last_log_id: state.applied, last_membership: state.membership.clone() };
         View { meta, image: state.image.clone(), snapshots: self.shared.snapshots.clone() }
     }
@@ -209,6 +225,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             state.image = image;
             state.applied = meta.last_log_id;
             state.membership = meta.last_membership.clone();
+            state.unsnapshotted_bytes = 0;
             state.feed = Feed::starting_at(index);
         }
         self.shared.applied.send_replace(index);

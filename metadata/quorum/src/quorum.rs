@@ -144,10 +144,7 @@ impl Quorum {
                 return Ok(chunk);
             }
             tokio::select! {
-                () = self.inner.stopped.cancelled() => {
-                    let reason = self.failure().unwrap_or_else(|| "it was shut down".to_owned());
-                    return Err(FeedEnded { node: self.inner.node, reason });
-                }
+                () = self.inner.stopped.cancelled() => return Err(self.ended()),
                 // The sender lives in the machine that we hold.
                 _ = applied.changed() => {}
             }
@@ -340,6 +337,11 @@ impl Quorum {
         }
         let dir = directory.path().to_owned();
         Err(ProposeError::DiskFull { node: self.inner.node, dir, free, needed: DISK_RESERVE_BYTES })
+    }
+
+    pub(crate) fn ended(&self) -> FeedEnded {
+        let reason = self.failure().unwrap_or_else(|| "it was shut down".to_owned());
+        FeedEnded { node: self.inner.node, reason }
     }
 
     fn failure(&self) -> Option<String> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aquifer_image::Bootstrap;
 use aquifer_runtime::{CancellationToken, OnEnd, Random, TaskGroup};
-use aquifer_types::ClusterId;
+use aquifer_types::{ClusterId, LogIndex};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::{BasicNode, Config, Raft, ServerState, SnapshotPolicy};
@@ -34,8 +34,9 @@ struct Opened {
 }
 
 impl Quorum {
-    /// Opens the storage and starts the member. An only voter leads, and its cluster is bootstrapped, when this
-    /// returns; otherwise wait for [`Quorum::ready`].
+    /// Opens the storage and starts the member. When this returns, an only voter leads a cluster with an id and its
+    /// image has everything that was ever acknowledged. Among several voters, wait for [`Quorum::ready`]; a
+    /// proposal is then the barrier behind which the image is up to date.
     ///
     /// A member that stops by itself, as when its disk fails, stops `tasks` with the reason. When `tasks` is told to
     /// stop the member does; to stop it earlier or later than the rest, call [`Quorum::shutdown`].
@@ -61,6 +62,7 @@ impl Quorum {
             })
         })?;
 
+        let found = LogIndex(opened.log.last_index());
         let group = tasks.child();
         // Its failure reaches raft through the callbacks, and from there the node.
         group.spawn("metadata-log-sync", OnEnd::Continue, opened.sync);
@@ -96,13 +98,13 @@ impl Quorum {
             OnEnd::StopGroup,
             watch_member(quorum.clone(), tasks.stopping().clone()),
         );
-        group.spawn(
+        tasks.spawn(
             "metadata-bootstrap",
-            OnEnd::Continue,
+            OnEnd::StopGroup,
             bootstrap(quorum.clone(), opened.cluster.unwrap_or(drawn)),
         );
 
-        let formed = quorum.form(&config, &opened.path).await;
+        let formed = quorum.form(&config, &opened.path, found).await;
         if let Err(error) = formed {
             quorum.shutdown().await;
             return Err(error);
@@ -110,8 +112,9 @@ impl Quorum {
         Ok(quorum)
     }
 
-    /// Initializes an empty member and, if it is alone, sees to its election.
-    async fn form(&self, config: &QuorumConfig, path: &Path) -> Result<(), StartError> {
+    /// Initializes an empty member and, if it is alone, sees to its election and waits until the image has all
+    /// of the log that was `found`: what was acknowledged before must be there when the start returns.
+    async fn form(&self, config: &QuorumConfig, path: &Path, found: LogIndex) -> Result<(), StartError> {
         let raft = &self.inner().raft;
         let failed = |reason: String| StartError::Raft { dir: path.to_owned(), reason };
         if let Formation::Bootstrap(voters) = &config.formation {
@@ -138,7 +141,16 @@ impl Quorum {
         if role != ServerState::Leader {
             raft.trigger().elect(false).await.map_err(|error| failed(error.to_string()))?;
         }
-        match tokio::time::timeout(START_LIMIT, self.ready()).await {
+        let recovered = async {
+            self.ready().await?;
+            let mut applied = self.inner().machine.applied();
+            tokio::select! {
+                () = self.inner().stopped.cancelled() => Err(self.ended()),
+                // The sender lives in the machine that we hold.
+                _ = applied.wait_for(|applied| *applied >= found) => Ok(()),
+            }
+        };
+        match tokio::time::timeout(START_LIMIT, recovered).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(ended)) => Err(failed(ended.reason)),
             Err(_) => Err(StartError::NotReady {
@@ -255,6 +267,7 @@ async fn watch_member(quorum: Quorum, stopping: CancellationToken) -> Result<(),
                 return Ok(());
             }
             () = inner.stopped.cancelled() => return Ok(()),
+            () = inner.machine.snapshot_due() => quorum.begin_snapshot().await,
             changed = metrics.changed() => if changed.is_err() { break "the raft core is gone".to_owned() },
         }
     };

@@ -93,6 +93,11 @@ impl RaftLog {
         Ok((Self { shared: Arc::new(Shared { backend, sync, state: Mutex::new(state) }) }, run))
     }
 
+    /// The last entry present, or the last one purged.
+    pub(crate) fn last_index(&self) -> u64 {
+        self.state().last.map_or(0, |last| last.index)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // The state is changed only after the backend has taken a change, in steps that do not panic.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
 use aquifer_image::{Command, RegisterBroker, Rejection, RemoveObjects, encode_snapshot};
-use aquifer_quorum::{Effect, FEED_ENTRIES, FeedChunk, MemoryStorage, ProposeError, Role, Storage};
+use aquifer_quorum::{
+    Effect, FEED_ENTRIES, FeedChunk, MemoryStorage, ProposeError, Role, SNAPSHOT_BYTES, Storage,
+};
 use aquifer_runtime::TaskGroup;
 use aquifer_types::{LogIndex, NodeId, ObjectId};
 use futures::future::join_all;
@@ -195,4 +197,22 @@ async fn a_member_whose_disk_fails_stops_its_node_and_says_why() {
     let again = lab.start(config).await.unwrap();
     assert_eq!(get(&again, "a").as_deref(), Some("1"));
     again.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_commands_bring_the_next_snapshot_forward() {
+    let lab = Lab::new();
+    let mut config = single("unused".as_ref());
+    config.storage = Storage::Memory(MemoryStorage::new());
+    let quorum = lab.start(config).await.unwrap();
+    let objects: Vec<_> = (0..300_000).map(|id| ObjectId(u64::MAX - id)).collect();
+    let command = Arc::new(Command::from(RemoveObjects { objects }));
+    let size = aquifer_image::encode_command(&command).len();
+    assert_eq!(quorum.status().snapshot, None);
+    for _ in 0..=SNAPSHOT_BYTES / size {
+        // Refused as too many, which costs as many bytes of log.
+        let _ = quorum.propose(command.clone()).await.unwrap();
+    }
+    crate::support::until("a snapshot", || quorum.status().snapshot.is_some()).await;
+    quorum.shutdown().await;
 }
