@@ -227,6 +227,10 @@ impl Walk {
         for segment in &mut self.segments {
             segment.records.retain(|(lsn, _)| lsn.0 < base);
         }
+        // Nor is anything missing there: its files may have been written again since.
+        for doubt in &mut self.doubts {
+            doubt.needed = doubt.needed.min(base);
+        }
         self.joiner.begin_within(base, false);
     }
 
