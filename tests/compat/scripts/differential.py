@@ -20,6 +20,11 @@ def show(name, *answer):
     say("answer", name, "->", *answer)
 
 
+def loaded(call):
+    """The answer, once the coordinator has loaded what it keeps (14, 15, 16 say that it has not)."""
+    return until(lambda: answer if (answer := call())["error"] not in (14, 15, 16) else None, "the coordinator is ready")
+
+
 # Configurations first: everything a topic has.
 create_topics(BOOTSTRAP, 2, "plain")
 create_topics(BOOTSTRAP, 1, "compacted", config={"cleanup.policy": "compact"})
@@ -138,7 +143,7 @@ for name, answer in {
 # Idempotence by hand.
 PRODUCER = [("transactional", "nstr"), ("timeout", "i32")]
 IDENTITY = [("throttle", "i32"), ("error", "i16"), ("id", "i64"), ("epoch", "i16")]
-identity = wire.call(22, 1, PRODUCER, {"transactional": None, "timeout": 60_000}, IDENTITY)
+identity = loaded(lambda: wire.call(22, 1, PRODUCER, {"transactional": None, "timeout": 60_000}, IDENTITY))
 show("producer id", identity["error"], identity["id"] >= 0, identity["epoch"])
 empty = wire.call(22, 1, PRODUCER, {"transactional": "", "timeout": 60_000}, IDENTITY)
 show("empty transactional id", empty["error"], empty["id"])
@@ -356,13 +361,9 @@ def join(group="g", session=10_000, member="", kind="consumer", protocols=("rang
     return wire.call(11, 5, JOIN, values, JOINED)
 
 
-def ready(call):
-    """The answer, once the coordinator has loaded its groups (14, 15, 16 say that it has not)."""
-    return until(lambda: answer if (answer := call())["error"] not in (14, 15, 16) else None, "the coordinator is ready")
-
-
 show("join without a group id", join(group="")["error"])
-show("join with a short session", ready(lambda: join(session=1))["error"])
+loaded(lambda: join(member="unknown"))
+show("join with a short session", join(session=1)["error"])
 show("join with a long session", join(session=10**9)["error"])
 show("join as an unknown member", join(member="unknown")["error"])
 show("join without protocols", join(protocols=())["error"])

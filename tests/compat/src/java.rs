@@ -116,6 +116,29 @@ impl JavaTools {
         ToolOutput { code, out: text(&out), err: text(&err), what }
     }
 
+    /// Runs one tool in a JVM of its own, because it does its last work when its JVM ends.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub async fn run_alone(&self, class: &str, arguments: &[&str]) -> ToolOutput {
+        let classes = artifacts::kafka_classes().expect("this JVM runs from them");
+        let mut command = Command::new("java");
+        command
+            .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &classes])
+            .arg(format!("-Dlog4j2.configurationFile={}", artifacts::script("log4j2.properties").display()))
+            .arg(class)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let what = format!("{class} {}", arguments.join(" "));
+        let output = tokio::time::timeout(LIMIT, command.output()).await;
+        let output =
+            output.unwrap_or_else(|_| panic!("{what} has not ended after {LIMIT:?}")).expect("java starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let code = output.status.code().unwrap_or(-1);
+        ToolOutput { code, out: text(&output.stdout), err: text(&output.stderr), what }
+    }
+
     async fn answer(&mut self, what: &str, limit: Duration) -> String {
         let Ok(line) = tokio::time::timeout(limit, self.answers.next_line()).await else {
             let err = fs::read_to_string(self.dir.path().join(format!("{}.err", self.runs)));

@@ -97,10 +97,9 @@ impl<'a> ConfigSources<'a> {
             synonyms.push(SynonymValue { name: synonym.name.to_owned(), value: value.to_owned(), source });
         }
         let default = || (definition.default.to_owned(), ConfigSource::Default);
-        if let Some(strongest) = definition.synonyms.last() {
-            // Kafka shows the default under the broker option that has one: the last, for `log.retention.hours`.
-            let value = unscale(definition.default, *strongest);
-            let name = strongest.name.to_owned();
+        // Where several broker options mean one config, such as `log.retention.{ms,minutes,hours}`, Kafka shows no default.
+        if let [only] = definition.synonyms {
+            let (name, value) = (only.name.to_owned(), definition.default.to_owned());
             synonyms.push(SynonymValue { name, value, source: ConfigSource::Default });
         }
         let (value, source) = chosen.unwrap_or_else(default);
@@ -137,12 +136,5 @@ fn scale(value: &str, synonym: Synonym) -> String {
         Ok(number) if number < 0 => value.to_owned(),
         Ok(number) => number.saturating_mul(synonym.factor).to_string(),
         Err(_) => value.to_owned(),
-    }
-}
-
-fn unscale(default: &str, synonym: Synonym) -> String {
-    match default.parse::<i64>() {
-        Ok(number) if synonym.factor != 1 => (number / synonym.factor).to_string(),
-        _ => default.to_owned(),
     }
 }
