@@ -61,7 +61,8 @@ async fn retention_by_time_and_topic_deletion_empty_the_store() {
     run_script("fill.py", &write, "written", LIMIT).await.expect("it ran before");
     let delete = ["delete-topic", &bootstrap, "deleted"];
     run_script("fill.py", &delete, "deleted", LIMIT).await.expect("it ran before");
-    smaller_than(&node.dir().join("store"), 2_000_000).await;
+    // Of the 20 MB the object that holds the first topic's newest checkpoint stays, with what lies beside it.
+    smaller_than(&node.dir().join("store"), 6_000_000).await;
     node.stop().await;
 }
 
