@@ -145,7 +145,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
     ours(WAL, "wal.size", Kind::Bytes { min: 64 << 20, max: i64::MAX }, Some("2GiB"), "Size of the write-ahead log. It is written full of zeros once, behind the first start."),
     ours(WAL, "wal.io.engine", Kind::Choice(&["io_uring", "threads"]), Some("io_uring"), "How the WAL does its I/O: `io_uring` (with O_DIRECT), or `threads` for kernels and containers without io_uring."),
     ours(WAL, "wal.retain.after.offload.ms", Kind::Int { min: 0, max: i64::MAX }, Some("60000"), "How long records stay in the WAL after they were uploaded: some stores can lose a PUT they just acknowledged in a power cut."),
-    ours(WAL, "wal.unoffloaded.max.bytes", Kind::Bytes { min: 16 << 20, max: i64::MAX }, Some("256MiB"), "The most that may wait for upload. Producers are slowed at 70 % and refused with a retriable error at 90 %."),
+    ours(WAL, "wal.unoffloaded.max.bytes", Kind::Bytes { min: 16 << 20, max: i64::MAX }, Some("256MiB"), "The most that may wait for upload. From 90 % on producers are held back and refused with a retriable error."),
     ours(WAL, "wal.accept.loss", Kind::Text, None, "For one start, with the value that a refused start printed: give up what follows a damaged place in the WAL."),
     ours(WAL, "wal.accept.blank", Kind::Bool, Some("false"), "For one start: go on although the WAL directory is empty and records in the lost one were not offloaded. They are given up."),
 
