@@ -5,7 +5,7 @@ const MAX_KEY_BYTES: usize = 512;
 /// Longest segment: a file name on ext4, XFS and HDFS, with room for the suffix of a staged name.
 const MAX_SEGMENT_BYTES: usize = 200;
 
-/// The segment under which the file and HDFS backends stage uploads; never a user's.
+/// The segment under which the HDFS backend stages uploads; never a user's.
 pub(crate) const STAGING: &str = ".uploads";
 
 /// Keys are segments of `[A-Za-z0-9._=+-]` joined by `/`, none empty or starting with a dot. So a

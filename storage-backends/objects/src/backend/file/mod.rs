@@ -1,28 +1,30 @@
+mod staged;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
-use std::{fs, io};
+use std::{fs, io, mem};
 
 use aquifer_runtime::Random;
 use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::local::LocalFileSystem;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
 
+use self::staged::{Buffers, Sealed, Staged};
 use super::{Backend, Orphan, Page, Read, Session, object};
 use crate::error::{ErrorKind, Failure};
-use crate::key::STAGING;
 use crate::store::ObjectInfo;
 
 /// A directory. An object is written beside its place under a name with `#`, synced, linked to its own
-/// name, which fails if that exists, and the directory is synced; a streamed one is staged below
-/// `.uploads/`.
+/// name, which fails if that exists, and the directory is synced.
 #[derive(Debug)]
 pub(crate) struct FileBackend {
-    files: Arc<LocalFileSystem>,
+    /// Reads and deletes; writes pass the page cache by, which it cannot.
+    files: LocalFileSystem,
     root: PathBuf,
     random: Random,
+    buffers: Arc<Buffers>,
 }
 
 impl FileBackend {
@@ -30,49 +32,59 @@ impl FileBackend {
     pub(crate) fn open(root: &Path, random: Random) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
-        let files = LocalFileSystem::new_with_prefix(&root).map_err(io::Error::other)?.with_fsync(true);
-        Ok(Self { files: Arc::new(files), root, random })
+        let files = LocalFileSystem::new_with_prefix(&root).map_err(io::Error::other)?;
+        Ok(Self { files, root, random, buffers: Arc::default() })
+    }
+
+    /// A temporary name for `key`, which is no valid key.
+    fn staged(&self, key: &str) -> PathBuf {
+        self.root.join(format!("{key}#{:016x}", self.random.next_u64()))
     }
 }
 
 #[async_trait]
 impl Backend for FileBackend {
     async fn put_new(&self, key: &str, parts: &[Bytes], _attempt: u32) -> Result<(), Failure> {
-        let put =
-            self.files.put_opts(&object::path(key), object::payload(parts), PutMode::Create.into()).await;
-        put.map(drop).map_err(|error| object::failure(&error))
+        let (staged, name) = (self.staged(key), self.root.join(key));
+        let (parts, buffers) = (parts.to_vec(), Arc::clone(&self.buffers));
+        blocking(move || {
+            let written = || {
+                let mut file = Staged::create(staged.clone(), &buffers)?;
+                file.write_all(&parts)?;
+                file.seal(&buffers)?.publish(&name)
+            };
+            // What stays is swept; better is not to fill a full disk until then.
+            written().inspect_err(|_| drop(fs::remove_file(&staged)))
+        })
+        .await
     }
 
     async fn begin(&self, key: &str, _attempt: u32) -> Result<Arc<dyn Session>, Failure> {
-        let staged = format!("{STAGING}/{}@{:016x}", key.replace('/', "@"), self.random.next_u64());
-        let upload = self
-            .files
-            .put_multipart(&object::path(&staged))
-            .await
-            .map_err(|error| object::failure(&error))?;
+        let (staged, buffers) = (self.staged(key), Arc::clone(&self.buffers));
+        let path = staged.clone();
+        let file = blocking(move || Staged::create(path, &buffers)).await?;
         Ok(Arc::new(FileSession {
-            files: Arc::clone(&self.files),
             staged,
-            key: key.to_owned(),
-            upload: Mutex::new(Some(upload)),
+            name: self.root.join(key),
+            buffers: Arc::clone(&self.buffers),
+            state: Mutex::new(State::Open(file)),
         }))
     }
 
     async fn read(&self, key: &str, range: Option<Range<u64>>) -> Result<Read, Failure> {
-        object::read(&*self.files, key, range).await
+        object::read(&self.files, key, range).await
     }
 
     async fn head(&self, key: &str) -> Result<ObjectInfo, Failure> {
-        object::head(&*self.files, key).await
+        object::head(&self.files, key).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), Failure> {
-        object::delete(&*self.files, key).await?;
+        object::delete(&self.files, key).await?;
         let directory = self.root.join(key).parent().map(Path::to_owned).unwrap_or_else(|| self.root.clone());
-        blocking(move || match fs::File::open(directory) {
-            Ok(directory) => directory.sync_all(),
+        blocking(move || match staged::sync_directory(&directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+            synced => synced,
         })
         .await
     }
@@ -123,18 +135,13 @@ impl Backend for FileBackend {
     }
 }
 
-/// The library stages `name` as `name#1`; we stage streams below `.uploads/`. Neither is a valid key.
-fn is_staged(key: &str) -> bool {
-    key.contains('#') || key.starts_with(STAGING)
+/// `a/b#0123456789abcdef` is written for `a/b`. No key has a `#`.
+fn is_staged(name: &str) -> bool {
+    name.contains('#')
 }
 
-/// `a/b#1` was for `a/b`; `.uploads/a@b@0123456789abcdef#1` too. Keys have no `@`.
 fn key_of_staged(handle: &str) -> String {
-    let name = handle.split('#').next().unwrap_or(handle);
-    match name.strip_prefix(STAGING).and_then(|name| name.strip_prefix('/')) {
-        Some(flat) => flat.rsplit_once('@').map_or(flat, |(key, _)| key).replace('@', "/"),
-        None => name.to_owned(),
-    }
+    handle.split('#').next().unwrap_or(handle).to_owned()
 }
 
 fn modified_ms(metadata: &fs::Metadata) -> i64 {
@@ -177,17 +184,33 @@ async fn blocking<T: Send + 'static>(
 
 #[derive(Debug)]
 struct FileSession {
-    files: Arc<LocalFileSystem>,
-    staged: String,
-    key: String,
-    /// Taken while a part is written; it stays away if that fails or is given up.
-    upload: Mutex<Option<Box<dyn MultipartUpload>>>,
+    staged: PathBuf,
+    name: PathBuf,
+    buffers: Arc<Buffers>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Open(Staged),
+    /// Complete, and perhaps published.
+    Sealed(Sealed),
+    /// Something is under way, has failed, or was given up.
+    Unusable,
 }
 
 impl FileSession {
-    fn take(&self) -> Option<Box<dyn MultipartUpload>> {
-        self.upload.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn take(&self) -> State {
+        mem::replace(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner), State::Unusable)
     }
+
+    fn put_back(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+fn failed_before() -> Failure {
+    Failure::none(ErrorKind::Invalid, "this upload has failed before")
 }
 
 #[async_trait]
@@ -197,26 +220,34 @@ impl Session for FileSession {
     }
 
     async fn part(&self, _index: u32, bytes: Bytes) -> Result<(), Failure> {
-        let mut upload =
-            self.take().ok_or_else(|| Failure::none(ErrorKind::Invalid, "this upload has failed before"))?;
-        upload.put_part(bytes.into()).await.map_err(|error| object::failure(&error))?;
-        *self.upload.lock().unwrap_or_else(PoisonError::into_inner) = Some(upload);
+        let State::Open(mut file) = self.take() else { return Err(failed_before()) };
+        let file = blocking(move || file.write(&bytes).map(|()| file)).await?;
+        self.put_back(State::Open(file));
         Ok(())
     }
 
     async fn complete(&self) -> Result<(), Failure> {
-        // On a second attempt the staged file is complete, and only the last step may be missing.
-        if let Some(mut upload) = self.take() {
-            upload.complete().await.map_err(|error| object::failure(&error))?;
-        }
-        let (from, to) = (object::path(&self.staged), object::path(&self.key));
-        self.files.rename_if_not_exists(&from, &to).await.map_err(|error| object::failure(&error))
+        let sealed = match self.take() {
+            State::Open(file) => {
+                let buffers = Arc::clone(&self.buffers);
+                blocking(move || file.seal(&buffers)).await?
+            }
+            // A second attempt: only the last step may be missing.
+            State::Sealed(sealed) => sealed,
+            State::Unusable => return Err(failed_before()),
+        };
+        self.put_back(State::Sealed(sealed.clone()));
+        let name = self.name.clone();
+        blocking(move || sealed.publish(&name)).await
     }
 
     async fn abort(&self) -> Result<(), Failure> {
-        if let Some(mut upload) = self.take() {
-            upload.abort().await.map_err(|error| object::failure(&error))?;
-        }
-        object::delete(&*self.files, &self.staged).await
+        drop(self.take());
+        let staged = self.staged.clone();
+        blocking(move || match fs::remove_file(staged) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .await
     }
 }
