@@ -126,6 +126,16 @@ impl Partitions {
         self.0.changed.subscribe()
     }
 
+    /// Whether appends of so many bytes together, to whatever partitions, have room in the WAL. Cheap.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.0.streams.has_room(bytes as u64)
+    }
+
+    /// Waits until they have. Others may take the room first.
+    pub async fn room(&self, bytes: usize) {
+        self.0.streams.room(bytes as u64).await;
+    }
+
     /// Whether every partition that this node leads by the current image is open.
     pub fn all_open(&self) -> bool {
         let image = self.0.metadata.image();

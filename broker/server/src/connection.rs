@@ -1,7 +1,7 @@
 //! One connection: requests are taken up in order, replies leave in the same order.
 //!
 //! ```text
-//!   reader ── dispatch ──> Ready | Later (the reader waits) | Pipelined (the reader goes on) | Nothing
+//!   reader ── dispatch ──> Ready | Held, Later (the reader waits) | Pipelined (the reader goes on) | Nothing
 //!                                  │
 //!                            queue of pending replies (bounded)
 //!                                  v
@@ -119,7 +119,8 @@ async fn read<R: AsyncRead + Unpin>(
     unsent: &Unsent,
     stopping: &CancellationToken,
 ) -> Result<(), ConnectionError> {
-    let mut frames = FrameReader::new(reader, &context.config.limits, context.requests.clone());
+    let mut frames =
+        FrameReader::new(reader, &context.config.limits, context.requests.clone(), context.slabs.clone());
     let mut client_id = ClientId::default();
     let stopped = stopping.cancelled();
     tokio::pin!(stopped);
@@ -137,7 +138,16 @@ async fn read<R: AsyncRead + Unpin>(
         if decoded > 0 {
             claim.merge(context.requests.claim(decoded).await);
         }
-        let pending = match request.handle() {
+        let mut answer = request.handle();
+        while let Answer::Held(held) = answer {
+            answer = tokio::select! {
+                biased;
+                answer = held => answer,
+                () = &mut stopped => return Ok(()),
+            };
+        }
+        let pending = match answer {
+            Answer::Held(_) => unreachable!("awaited above"),
             Answer::Ready(reply) => Pending::Ready(reply?),
             Answer::Later(answer) => {
                 let reply = tokio::select! {

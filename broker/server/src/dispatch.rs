@@ -31,6 +31,8 @@ pub(crate) struct Api {
 pub(crate) enum Answer {
     /// Here it is.
     Ready(Result<Reply, Refusal>),
+    /// It cannot be taken up yet; the next request of the connection waits until it was.
+    Held(BoxFuture<'static, Answer>),
     /// The next request of the connection waits for this one.
     Later(BoxFuture<'static, Result<Reply, Refusal>>),
     /// The effects of this request are ordered already; the next one may begin.

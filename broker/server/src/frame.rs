@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use crate::budget::{Budget, Claim};
 use crate::config::Limits;
+use crate::slabs::Slabs;
 
 /// Frames up to this size go through the connection's read buffer and claim memory only once whole.
 pub(crate) const SMALL_FRAME_BYTES: usize = 64 << 10;
@@ -65,10 +66,11 @@ pub(crate) struct FrameReader<R> {
     idle: Duration,
     stall: Duration,
     budget: Budget,
+    slabs: Slabs,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(crate) fn new(reader: R, limits: &Limits, budget: Budget) -> Self {
+    pub(crate) fn new(reader: R, limits: &Limits, budget: Budget, slabs: Slabs) -> Self {
         Self {
             reader,
             buffer: BytesMut::new(),
@@ -77,6 +79,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             idle: limits.idle,
             stall: limits.stall,
             budget,
+            slabs,
         }
     }
 
@@ -133,10 +136,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(read)
     }
 
-    /// Reads a large frame straight into an allocation of its own.
+    /// Reads a large frame straight into memory of its own.
     async fn large(&mut self, size: usize) -> Result<BytesMut, FrameError> {
         let arrived = self.buffer.len().min(size);
-        let mut bytes = BytesMut::with_capacity(size.min(arrived * GROWTH));
+        // The largest slab is not much more than what the growth allows at once.
+        let slab = self.slabs.take(size);
+        let mut bytes = slab.unwrap_or_else(|| BytesMut::with_capacity(size.min(arrived * GROWTH)));
         bytes.extend_from_slice(&self.buffer[..arrived]);
         self.buffer.advance(arrived);
         while bytes.len() < size {
@@ -150,6 +155,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 return Err(FrameError::Truncated);
             }
         }
+        self.slabs.hand_out(&mut bytes, size);
         Ok(bytes)
     }
 }
@@ -176,7 +182,7 @@ mod tests {
         let large: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
         let bytes = framed(&[b"one", &large, b"", b"three"]);
         let budget = Budget::new(1 << 20);
-        let mut reader = FrameReader::new(&bytes[..], &limits(), budget.clone());
+        let mut reader = FrameReader::new(&bytes[..], &limits(), budget.clone(), Slabs::default());
         let mut seen = Vec::new();
         while let Some(frame) = reader.next().await.expect("well formed") {
             seen.push(frame.bytes.to_vec());
@@ -189,7 +195,7 @@ mod tests {
     async fn an_announced_size_alone_takes_neither_buffer_nor_budget() {
         let (mut client, server) = tokio::io::duplex(64);
         let budget = Budget::new(1 << 20);
-        let mut reader = FrameReader::new(server, &limits(), budget.clone());
+        let mut reader = FrameReader::new(server, &limits(), budget.clone(), Slabs::default());
         tokio::io::AsyncWriteExt::write_all(&mut client, &(1i32 << 20).to_be_bytes()).await.expect("open");
         {
             let mut next = Box::pin(reader.next());
@@ -207,7 +213,7 @@ mod tests {
             (vec![0, 0], "the peer closed in the middle"),
             (vec![0, 0, 0, 9, 1], "the peer closed in the middle"),
         ] {
-            let mut reader = FrameReader::new(&bytes[..], &limits(), Budget::new(1 << 20));
+            let mut reader = FrameReader::new(&bytes[..], &limits(), Budget::new(1 << 20), Slabs::default());
             let error = reader.next().await.expect_err("malformed").to_string();
             assert!(error.starts_with(text), "{error}");
         }
@@ -216,11 +222,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_quiet_connection_and_a_stalled_frame_end_after_their_time() {
         let (client, server) = tokio::io::duplex(64);
-        let mut reader = FrameReader::new(server, &limits(), Budget::new(1 << 20));
+        let mut reader = FrameReader::new(server, &limits(), Budget::new(1 << 20), Slabs::default());
         assert!(matches!(reader.next().await, Err(FrameError::Idle(_))));
         drop(client);
         let (mut client, server) = tokio::io::duplex(64);
-        let mut reader = FrameReader::new(server, &limits(), Budget::new(1 << 20));
+        let mut reader = FrameReader::new(server, &limits(), Budget::new(1 << 20), Slabs::default());
         tokio::io::AsyncWriteExt::write_all(&mut client, &[0, 0]).await.expect("open");
         assert!(matches!(reader.next().await, Err(FrameError::Stalled(_))));
     }

@@ -28,6 +28,7 @@ mod metrics;
 mod reply;
 mod server;
 mod sessions;
+mod slabs;
 mod view;
 mod wire;
 

@@ -20,6 +20,7 @@ use crate::handlers::init_producer_id::ProducerIds;
 use crate::listener::{self, Listener, Open};
 use crate::metrics::Metrics;
 use crate::sessions::FetchSessions;
+use crate::slabs::Slabs;
 
 /// The neighbours that requests are answered from.
 #[derive(Clone)]
@@ -52,6 +53,7 @@ pub(crate) struct Context {
     pub(crate) services: Services,
     /// Memory of requests.
     pub(crate) requests: Budget,
+    pub(crate) slabs: Slabs,
     /// Memory of fetched records that are not sent yet.
     pub(crate) fetches: Budget,
     pub(crate) sessions: FetchSessions,
@@ -78,7 +80,10 @@ impl Server {
         let fetches = Budget::new(config.limits.fetch_memory_bytes);
         let sessions = FetchSessions::new(config.limits.max_fetch_sessions, services.random.clone());
         let (producer_ids, metrics) = (ProducerIds::default(), Metrics::default());
-        let context = Context { config, services, requests, fetches, sessions, producer_ids, metrics };
+        let slabs = Slabs::default();
+        let trimmed = slabs.clone().keep_trimmed(tasks.stopping().child_token());
+        tasks.spawn("request memory", OnEnd::Continue, trimmed);
+        let context = Context { config, services, requests, slabs, fetches, sessions, producer_ids, metrics };
         let server =
             Self(Arc::new(Inner { context: Arc::new(context), open: Arc::default(), tasks: tasks.clone() }));
         for listener in listeners {

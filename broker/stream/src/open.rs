@@ -91,6 +91,7 @@ impl Streams {
             evictable: Mutex::new(VecDeque::new()),
             signals: Signals {
                 wake: Notify::new(),
+                less: Notify::new(),
                 flush_asked: AtomicU64::new(0),
                 flush_done: watch::Sender::new(Ok(0)),
             },

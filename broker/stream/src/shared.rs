@@ -58,6 +58,8 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Signals {
     pub(crate) wake: Notify,
+    /// Less waits for the store, or the WAL has more room.
+    pub(crate) less: Notify,
     /// Flushes asked for so far.
     pub(crate) flush_asked: AtomicU64,
     /// Flushes done so far; an error once the uploader has ended.

@@ -193,6 +193,7 @@ impl StreamInner {
         }
         drop(log);
         self.shared.gauges.unoffloaded_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.shared.signals.less.notify_waiters();
         lock(&self.shared.evictable).push_back((Arc::clone(self), end));
     }
 
@@ -222,6 +223,7 @@ impl StreamInner {
         gauges.tail_cache_bytes.fetch_sub(memory, Ordering::Relaxed);
         gauges.unoffloaded_bytes.fetch_sub(unoffloaded, Ordering::Relaxed);
         gauges.uncut_bytes.fetch_sub(uncut, Ordering::Relaxed);
+        self.shared.signals.less.notify_waiters();
         self.moved.notify_waiters();
     }
 

@@ -114,6 +114,25 @@ impl Streams {
         self.0.backpressure()
     }
 
+    /// Whether appends of so many bytes together have room. Cheap.
+    pub fn has_room(&self, bytes: u64) -> bool {
+        self.0.has_room(bytes)
+    }
+
+    /// Waits until appends of so many bytes together have room. Others may take it first.
+    pub async fn room(&self, bytes: u64) {
+        let Streams(shared) = self;
+        loop {
+            let less = shared.signals.less.notified();
+            tokio::pin!(less);
+            less.as_mut().enable();
+            if shared.has_room(bytes) {
+                return;
+            }
+            less.await;
+        }
+    }
+
     /// Uploads everything appended before the call, and waits until it is committed.
     ///
     /// # Errors

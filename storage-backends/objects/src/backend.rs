@@ -67,7 +67,8 @@ pub(crate) trait Session: Debug + Send + Sync {
     /// be sent again.
     fn parallel(&self) -> usize;
 
-    async fn part(&self, index: u32, bytes: Bytes) -> Result<(), Failure>;
+    /// Takes the part as the pieces that it consists of.
+    async fn part(&self, index: u32, pieces: &[Bytes]) -> Result<(), Failure>;
 
     /// Makes the object appear. May be repeated if the effect of a failed one is unknown.
     async fn complete(&self) -> Result<(), Failure>;

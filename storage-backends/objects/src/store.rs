@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_runtime::{Clock, Random};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tracing::{info, warn};
 
 use crate::attempt::{Attempts, Before, Call, Repeat};
@@ -319,14 +319,4 @@ fn whole(bytes: Bytes, expected: u64, too_short: Option<String>) -> Result<Bytes
     }
     let detail = format!("{} of {expected} bytes arrived", bytes.len());
     Err(Failure::none(ErrorKind::Unavailable, detail))
-}
-
-/// Joins `pieces` without a copy if there is only one.
-pub(crate) fn join(mut pieces: Vec<Bytes>) -> Bytes {
-    if pieces.len() == 1 {
-        return pieces.remove(0);
-    }
-    let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-    pieces.iter().for_each(|piece| joined.extend_from_slice(piece));
-    joined.freeze()
 }

@@ -11,7 +11,7 @@ use crate::backend::Session;
 use crate::error::{Effect, ErrorKind, Failure, StoreError};
 use crate::key;
 use crate::metrics::Operation;
-use crate::store::{Store, join};
+use crate::store::Store;
 
 /// A streaming upload: [`write`](Self::write) as much as you like, then [`finish`](Self::finish) or
 /// [`abort`](Self::abort). Holds a few parts in memory, never the object.
@@ -138,18 +138,17 @@ impl Upload {
     async fn send_part(&mut self) -> Result<(), StoreError> {
         let parallel = self.session.parallel();
         self.settle(parallel - 1).await?;
-        let bytes = join(mem::take(&mut self.pending));
-        self.pending_bytes = 0;
+        let pieces = mem::take(&mut self.pending);
+        let bytes = mem::take(&mut self.pending_bytes) as u64;
         let index = self.next_part;
         self.next_part += 1;
         let (session, store, key) = (Arc::clone(&self.session), self.store.clone(), self.key.clone());
-        let claim = store.inner.uploads.claim(bytes.len() as u64).await;
+        let claim = store.inner.uploads.claim(bytes).await;
         let repeat = if parallel > 1 { Repeat::Idempotent } else { Repeat::Never };
         self.in_flight.push(Box::pin(async move {
             let _claim = claim;
-            let call =
-                Call { operation: Operation::UploadPart, key: &key, bytes: bytes.len() as u64, repeat };
-            store.inner.attempts.run(call, |_| session.part(index, bytes.clone())).await
+            let call = Call { operation: Operation::UploadPart, key: &key, bytes, repeat };
+            store.inner.attempts.run(call, |_| session.part(index, &pieces)).await
         }));
         Ok(())
     }

@@ -161,7 +161,9 @@ impl Uploader {
         let usage = self.shared.wal.usage();
         let capacity = usage.capacity_bytes.max(1);
         let percent = usage.unoffloaded_bytes.saturating_mul(100) / capacity;
-        self.shared.gauges.wal_percent.store(percent, Ordering::Relaxed);
+        if self.shared.gauges.wal_percent.swap(percent, Ordering::Relaxed) > percent {
+            self.shared.signals.less.notify_waiters();
+        }
         let busy_at = capacity / 100 * BUSY_PERCENT;
         let excess = usage.unoffloaded_bytes.saturating_sub(busy_at);
         if let Some(below) = self.trims.take(now, excess) {

@@ -10,7 +10,7 @@ use crate::format::{Finished, ObjectWriter, Origin, StreamKind, WrittenRange};
 use crate::shared::Shared;
 
 /// Objects above this are streamed to the store in parts.
-const SINGLE_PUT_BYTES: u64 = 64 << 20;
+const SINGLE_PUT_BYTES: u64 = 128 << 20;
 /// So are objects of small batches above this: small batches are copied together, and the copies of a whole
 /// object are not to be in memory beside their originals.
 const SINGLE_PUT_SMALL_BATCHES_BYTES: u64 = 8 << 20;

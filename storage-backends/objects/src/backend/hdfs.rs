@@ -393,10 +393,12 @@ impl Session for HdfsSession {
         1
     }
 
-    async fn part(&self, _index: u32, bytes: Bytes) -> Result<(), Failure> {
+    async fn part(&self, _index: u32, pieces: &[Bytes]) -> Result<(), Failure> {
         let mut writer =
             self.take().ok_or_else(|| Failure::none(ErrorKind::Invalid, "this upload has failed before"))?;
-        Box::pin(writer.write_bytes(bytes)).await.map_err(|error| before_rename(&error))?;
+        for piece in pieces {
+            Box::pin(writer.write_bytes(piece.clone())).await.map_err(|error| before_rename(&error))?;
+        }
         *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
         Ok(())
     }

@@ -62,7 +62,7 @@ async fn put_new(objects: &InMemory, key: &str, parts: &[Bytes]) -> Result<(), F
 struct MemorySession {
     objects: Arc<InMemory>,
     key: String,
-    parts: Mutex<BTreeMap<u32, Bytes>>,
+    parts: Mutex<BTreeMap<u32, Vec<Bytes>>>,
 }
 
 #[async_trait]
@@ -71,14 +71,14 @@ impl Session for MemorySession {
         2
     }
 
-    async fn part(&self, index: u32, bytes: Bytes) -> Result<(), Failure> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(index, bytes);
+    async fn part(&self, index: u32, pieces: &[Bytes]) -> Result<(), Failure> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(index, pieces.to_vec());
         Ok(())
     }
 
     async fn complete(&self) -> Result<(), Failure> {
         let parts: Vec<Bytes> =
-            self.parts.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+            self.parts.lock().unwrap_or_else(PoisonError::into_inner).values().flatten().cloned().collect();
         put_new(&self.objects, &self.key, &parts).await
     }
 

@@ -265,8 +265,9 @@ impl Session for S3Session {
         PARALLEL_PARTS
     }
 
-    async fn part(&self, index: u32, bytes: Bytes) -> Result<(), Failure> {
-        let part = self.bucket.put_part(&self.path, &self.id, index as usize, bytes.into()).await;
+    async fn part(&self, index: u32, pieces: &[Bytes]) -> Result<(), Failure> {
+        let part = object::payload(pieces);
+        let part = self.bucket.put_part(&self.path, &self.id, index as usize, part).await;
         let part = part.map_err(|error| object::failure(&error))?;
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(index, part);
         Ok(())

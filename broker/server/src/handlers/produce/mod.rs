@@ -27,9 +27,12 @@ pub(crate) const API: Api =
 /// From here on batches may be compressed with zstd.
 const ZSTD_FROM: i16 = 7;
 
-/// Before a producer is told that the WAL is full. Meanwhile nothing more is read from its connection, so
-/// that many producers do not send the same batches over and over.
+/// Before a producer is told that the WAL is full though there seemed to be room.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a full WAL may hold a request before its producer is told. Meanwhile nothing more is read from its
+/// connection: producers go as fast as the store takes their records, instead of sending them over and over.
+const FULL_HOLD: Duration = Duration::from_secs(1);
 
 /// Client id of Kafka's own admin tools, which may write to internal topics.
 const ADMIN_CLIENT: &str = "__admin_client";
@@ -70,6 +73,20 @@ fn handle(mut call: Call) -> Answer {
             return Answer::Ready(Err(Refusal::Decode { api, version, reason: reason.to_owned() }));
         }
     };
+    let partitions = &call.context.services.partitions;
+    if partitions.has_room(request.record_bytes()) {
+        return append(call, request, buffer_bytes);
+    }
+    let partitions = partitions.clone();
+    Answer::Held(Box::pin(async move {
+        let room = partitions.room(request.record_bytes());
+        // Without room, the appends themselves say how full the WAL is.
+        let _ = tokio::time::timeout(FULL_HOLD.min(time_limit(request.timeout_ms)), room).await;
+        append(call, request, buffer_bytes)
+    }))
+}
+
+fn append(call: Call, request: ProduceRequest, buffer_bytes: usize) -> Answer {
     let (acks, timeout_ms) = (request.acks, request.timeout_ms);
     let Outcomes { topics, ticket } = append_all(&call, request, buffer_bytes);
     if acks == 0 {
@@ -104,10 +121,13 @@ fn handle(mut call: Call) -> Answer {
     }))
 }
 
+fn time_limit(timeout_ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0))
+}
+
 /// Waits until what was appended is durable; otherwise what to say instead.
 async fn durable(ticket: CommitTicket, timeout_ms: i32) -> Option<Failure> {
-    let limit = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
-    match tokio::time::timeout(limit, ticket.wait()).await {
+    match tokio::time::timeout(time_limit(timeout_ms), ticket.wait()).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(Failure::from(&error)),
         Err(_) => Some(Failure::new(

@@ -30,6 +30,13 @@ pub(super) struct ProduceRequest {
     pub(super) topics: Vec<TopicData>,
 }
 
+impl ProduceRequest {
+    /// Bytes of all batches.
+    pub(super) fn record_bytes(&self) -> usize {
+        self.topics.iter().flat_map(|topic| &topic.partitions).map(|(_, records)| records.len()).sum()
+    }
+}
+
 /// From here on topics are named by id.
 const IDS_FROM: i16 = 13;
 

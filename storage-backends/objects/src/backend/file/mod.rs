@@ -1,3 +1,4 @@
+mod direct;
 mod staged;
 
 use std::ops::Range;
@@ -16,11 +17,14 @@ use super::{Backend, Orphan, Page, Read, Session, object};
 use crate::error::{ErrorKind, Failure};
 use crate::store::ObjectInfo;
 
+/// Reads from this size on pass the page cache by.
+const DIRECT_READ_BYTES: u64 = 128 << 10;
+
 /// A directory. An object is written beside its place under a name with `#`, synced, linked to its own
 /// name, which fails if that exists, and the directory is synced.
 #[derive(Debug)]
 pub(crate) struct FileBackend {
-    /// Reads and deletes; writes pass the page cache by, which it cannot.
+    /// Small reads and deletes; all else passes the page cache by, which it cannot.
     files: LocalFileSystem,
     root: PathBuf,
     random: Random,
@@ -72,7 +76,15 @@ impl Backend for FileBackend {
     }
 
     async fn read(&self, key: &str, range: Option<Range<u64>>) -> Result<Read, Failure> {
-        object::read(&self.files, key, range).await
+        match range {
+            Some(range) if range.end - range.start >= DIRECT_READ_BYTES => {
+                let path = self.root.join(key);
+                let (bytes, object_size) = blocking(move || direct::read(&path, range)).await?;
+                Ok(Read { bytes, object_size })
+            }
+            // Small ones are indexes: their neighbours are read soon.
+            range => object::read(&self.files, key, range).await,
+        }
     }
 
     async fn head(&self, key: &str) -> Result<ObjectInfo, Failure> {
@@ -219,9 +231,10 @@ impl Session for FileSession {
         1
     }
 
-    async fn part(&self, _index: u32, bytes: Bytes) -> Result<(), Failure> {
+    async fn part(&self, _index: u32, pieces: &[Bytes]) -> Result<(), Failure> {
         let State::Open(mut file) = self.take() else { return Err(failed_before()) };
-        let file = blocking(move || file.write(&bytes).map(|()| file)).await?;
+        let pieces = pieces.to_vec();
+        let file = blocking(move || file.write_all(&pieces).map(|()| file)).await?;
         self.put_back(State::Open(file));
         Ok(())
     }

@@ -2,24 +2,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-/// Unit of direct writes: what every common device and file system can take.
-const ALIGNMENT: usize = 4096;
+use super::direct::{self, ALIGNMENT};
+
 /// Bytes of one write.
 const CHUNK: usize = 1 << 20;
-/// `O_DIRECT` on x86-64 and aarch64 differ.
-#[cfg(target_arch = "x86_64")]
-const O_DIRECT: i32 = 0o40000;
-#[cfg(target_arch = "aarch64")]
-const O_DIRECT: i32 = 0o200000;
-/// What `open` answers where a file system has no direct writes.
-const EINVAL: i32 = 22;
-
 /// Buffers of finished writers, for the next ones: memory that was used before costs no page faults.
 #[derive(Debug, Default)]
 pub(super) struct Buffers(Mutex<Vec<Buffer>>);
@@ -66,10 +58,6 @@ impl Buffer {
 }
 
 /// A file under a temporary name. Dropped without [`publish`](Self::publish), it stays for a sweep.
-///
-/// The page cache is passed by because it costs a copy into cold memory, several times the CPU time of all
-/// else that an upload does, and because its write-back comes when it likes and stalls the WAL beside it.
-/// A file system without direct writes (`tmpfs` of old kernels) is written through the cache.
 #[derive(Debug)]
 pub(super) struct Staged {
     path: PathBuf,
@@ -82,19 +70,11 @@ pub(super) struct Staged {
 impl Staged {
     /// Creates `path`, and its directory if need be.
     pub(super) fn create(path: PathBuf, buffers: &Buffers) -> io::Result<Self> {
-        let open = |flags| OpenOptions::new().write(true).create_new(true).custom_flags(flags).open(&path);
-        let direct_or_not = || match open(O_DIRECT) {
-            // The file was created before its flags were refused, or not: both happen.
-            Err(error) if error.raw_os_error() == Some(EINVAL) => {
-                let _ = fs::remove_file(&path);
-                open(0)
-            }
-            result => result,
-        };
-        let file = match direct_or_not() {
+        let create = || direct::open(OpenOptions::new().write(true).create_new(true), &path);
+        let file = match create() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 create_directories(parent(&path))?;
-                direct_or_not()?
+                create()?
             }
             result => result?,
         };
