@@ -63,11 +63,11 @@ impl Slabs {
 
     /// Drops handles of slabs that nobody else holds, but for as many as were used again since the last time.
     fn trim(&self) {
-        for shelf in &*self.0 {
+        for (shelf, room) in self.0.iter().zip((STEP..).step_by(STEP)) {
             let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
             let mut keep = std::mem::take(&mut shelf.reused);
             shelf.handed_out.retain_mut(|slab| {
-                if !slab.try_reclaim(1) {
+                if !slab.try_reclaim(room) {
                     return true;
                 }
                 let kept = keep > 0;
