@@ -107,6 +107,11 @@ pub enum OpenError {
     /// Bytes that were durable once are damaged.
     #[error("{0}")]
     Corrupt(Box<Corruption>),
+    /// The store of mirrored segments holds what no mirror writes.
+    #[error(
+        "the store of mirrored segments cannot be read: {0}; move its directory away, the owners' other copies remain"
+    )]
+    Mirror(String),
     /// The segment's id does not grow.
     #[error(
         "segment {segment} cannot be started: the WAL holds segment {newest} already; the metadata is older than the WAL (was metadata.dir restored or emptied?)"

@@ -12,24 +12,34 @@
 //! The format, the recovery rule and why they are right: `docs/` and the modules `frame` and `recovery`.
 
 mod config;
+mod ensemble;
 mod error;
 mod frame;
 mod identity;
 mod joiner;
 mod keeper;
+mod mirror;
 mod opened;
 mod reader;
 mod record;
 mod recovery;
 mod ring;
+mod roll;
 mod shared;
+mod store;
 mod survey;
+mod tail;
 mod verdict;
 mod wal;
 mod writer;
 
 pub use config::{Identity, LossPoint, WalConfig};
+pub use ensemble::{Ensemble, MirrorHealth};
 pub use error::{AppendError, Corruption, FullLimit, LostRange, OpenError, WalDead};
+pub use mirror::{Member, Mirror, MirrorAcks};
 pub use opened::{Opened, open};
 pub use record::{Lsn, Record, Recovered, RecoveredSegment, Verdict};
+pub use roll::Frozen;
+pub use store::{CopyOf, MirrorCopy, MirrorStore, MirrorStoreConfig, Progress, Refusal};
+pub use tail::{SealedTail, Undecided, choose, records};
 pub use wal::{Usage, Wal};

@@ -6,9 +6,10 @@ use aquifer_runtime::{OnEnd, TaskGroup};
 use crate::keeper::Keeper;
 use crate::recovery::{self, Scan};
 use crate::ring::{Files, Name, Ring, RingFile};
+use crate::roll::Desk;
 use crate::shared::Shared;
 use crate::writer::{Stamp, Start, Writer};
-use crate::{Identity, OpenError, Recovered, Wal, WalConfig, identity};
+use crate::{Ensemble, Identity, Lsn, OpenError, Recovered, Wal, WalConfig, identity};
 
 /// A WAL whose past was read and whose future has not begun.
 #[derive(Debug)]
@@ -80,6 +81,20 @@ pub async fn open(config: WalConfig, disk: Arc<dyn Disk>, identity: Identity) ->
 }
 
 impl Opened {
+    /// The id of the newest segment found, 0 if there is none: the next one must be larger.
+    pub fn newest_segment(&self) -> u64 {
+        self.newest.unwrap_or(0)
+    }
+
+    /// Lets go of everything that was recovered, because committed objects hold it; LSNs go on from `base`, or from where
+    /// they ended here if that is later.
+    pub fn discard(&mut self, base: Lsn) {
+        self.recovered = Recovered::default();
+        self.recovered_bytes = 0;
+        self.next_lsn = self.next_lsn.max(base.0);
+        self.trimmed = self.next_lsn;
+    }
+
     /// Begins a segment and hands out the log. Recovered records stay on disk until they are trimmed.
     ///
     /// What was recovered counts as durable once this returns: not all of it was acknowledged, and until the new segment's
@@ -93,6 +108,17 @@ impl Opened {
     pub async fn start<T: Send + 'static>(
         self,
         segment: u64,
+        sink: impl FnMut(&mut Vec<T>) + Send + 'static,
+        tasks: &TaskGroup,
+    ) -> Result<Wal<T>, OpenError> {
+        self.start_with(segment, Ensemble::alone(), sink, tasks).await
+    }
+
+    /// The same with mirrors: what is appended counts as durable once as many copies as `ensemble` asks for have it.
+    pub async fn start_with<T: Send + 'static>(
+        self,
+        segment: u64,
+        ensemble: Ensemble,
         sink: impl FnMut(&mut Vec<T>) + Send + 'static,
         tasks: &TaskGroup,
     ) -> Result<Wal<T>, OpenError> {
@@ -115,14 +141,16 @@ impl Opened {
         }
         let zeroing = std::mem::take(&mut files.zeroing);
         let zeroing_bytes = zeroing.iter().map(RingFile::length).sum();
-        let shared =
-            Arc::new(Shared::new(next_lsn, trimmed, config.capacity_bytes, config.ring_file_bytes()));
+        let (desk, orders) = Desk::new();
+        let (capacity, file) = (config.capacity_bytes, config.ring_file_bytes());
+        let shared = Arc::new(Shared::new(next_lsn, trimmed, capacity, file, desk));
         shared.recovered(next_lsn, recovered_bytes);
         let ring = Ring::new(files, zeroing_bytes, &config);
         let (keeper, zeroed, demand) = Keeper::new(disk.clone(), zeroing, config.zeroing_bytes_per_second);
         let stamp =
             Stamp { identity, segment, sequence: 0, lsn: next_lsn, touched: next_lsn, checksum, trimmed };
-        let start = Start { shared: shared.clone(), ring, pool: disk.pool().clone(), stamp, zeroed, demand };
+        let pool = disk.pool().clone();
+        let start = Start { shared: shared.clone(), ring, pool, stamp, ensemble, orders, zeroed, demand };
         let mut writer = Writer::new(start, sink, &config);
         writer.begin().await?;
 

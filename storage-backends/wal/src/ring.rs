@@ -83,14 +83,24 @@ impl Ring {
     ///
     /// `end` is the LSN after the last record with bytes in the current file.
     pub(crate) fn largest_frame(&mut self, end: u64) -> Option<usize> {
-        if self.position == self.current.length() {
-            let next = self.free.pop_front()?;
-            let file = std::mem::replace(&mut self.current, next);
-            self.live.push_back(LiveFile { file, end });
-            self.position = 0;
+        if self.position == self.current.length() && !self.next_file(end) {
+            return None;
         }
         let left = usize::try_from(self.current.length() - self.position).unwrap_or(MAX_FRAME);
         Some(left.min(MAX_FRAME))
+    }
+
+    /// Goes on at the beginning of a file; false if none is free. `end` as for [`largest_frame`](Self::largest_frame).
+    pub(crate) fn begin_file(&mut self, end: u64) -> bool {
+        self.position == 0 || self.next_file(end)
+    }
+
+    fn next_file(&mut self, end: u64) -> bool {
+        let Some(next) = self.free.pop_front() else { return false };
+        let file = std::mem::replace(&mut self.current, next);
+        self.live.push_back(LiveFile { file, end });
+        self.position = 0;
+        true
     }
 
     /// Places a frame of at most [`largest_frame`](Self::largest_frame).

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::frame::{FRAGMENT, MAX_FRAME};
 use crate::ring::RESERVE;
+use crate::roll::Desk;
 use crate::{AppendError, FullLimit, Lsn, Record, Usage, WalDead};
 
 /// What may wait in memory for the disk, in bytes. A disk slower than its writers is their back-pressure.
@@ -40,6 +41,7 @@ pub(crate) struct Shared<T> {
     dead: OnceLock<WalDead>,
     /// Cancelled when the writer has ended.
     pub(crate) ended: CancellationToken,
+    pub(crate) desk: Desk,
     capacity_bytes: u64,
     /// No frame is larger, and none crosses the end of a file.
     frame_bytes: u64,
@@ -74,7 +76,7 @@ pub(crate) struct Framed {
 }
 
 impl<T> Shared<T> {
-    pub(crate) fn new(next_lsn: u64, trimmed: u64, capacity_bytes: u64, file_bytes: u64) -> Self {
+    pub(crate) fn new(next_lsn: u64, trimmed: u64, capacity_bytes: u64, file_bytes: u64, desk: Desk) -> Self {
         Self {
             queue: Mutex::new(Queue {
                 entries: VecDeque::new(),
@@ -93,6 +95,7 @@ impl<T> Shared<T> {
             waiters: Mutex::default(),
             dead: OnceLock::new(),
             ended: CancellationToken::new(),
+            desk,
             capacity_bytes,
             frame_bytes: file_bytes.min(MAX_FRAME as u64),
         }
@@ -206,7 +209,7 @@ impl<T> Shared<T> {
         self.dead.get()
     }
 
-    fn death(&self) -> WalDead {
+    pub(crate) fn death(&self) -> WalDead {
         self.dead()
             .cloned()
             .unwrap_or_else(|| WalDead { reason: "it was closed before the record was appended".into() })
@@ -253,6 +256,14 @@ impl<T> Shared<T> {
         if framed.bytes > 0 {
             queue.marks.push_back((framed.end, framed.bytes));
         }
+    }
+
+    /// The last `frames` frames are void: `bytes` of theirs are queued again.
+    pub(crate) fn taken_back(&self, bytes: u64, frames: usize) {
+        let mut queue = self.queue();
+        queue.queued_bytes += bytes;
+        let kept = queue.marks.len() - frames;
+        queue.marks.truncate(kept);
     }
 
     /// Records that an earlier process left are not offloaded either.

@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
+use tokio::sync::{oneshot, watch};
+
+use crate::roll::Order;
 use crate::shared::Shared;
-use crate::{AppendError, Lsn, Record, WalDead};
+use crate::{AppendError, Ensemble, Frozen, Lsn, MirrorHealth, Record, WalDead};
 
 /// A handle of a running log; cheap to clone. `T` is what the caller wants back when a record is durable.
 #[derive(Debug)]
@@ -80,6 +83,47 @@ impl<T: Send + 'static> Wal<T> {
     /// How full the log is.
     pub fn usage(&self) -> Usage {
         self.shared.usage()
+    }
+
+    /// Acknowledges nothing any more in the present segment, and says where that is. First half of a roll: the segment is
+    /// to be closed there, and the log then [resumed](Self::resume) in another one. Frozen it stays until then.
+    ///
+    /// # Errors
+    /// The log is dead or closed.
+    pub async fn freeze(&self) -> Result<Frozen, WalDead> {
+        let (sender, receiver) = oneshot::channel();
+        self.order(Order::Freeze(sender)).await?;
+        receiver.await.map_err(|_| self.shared.death())
+    }
+
+    /// Goes on in `segment`, which was opened where the frozen one was closed. What was appended and not committed is
+    /// written again, under the same LSNs.
+    ///
+    /// # Errors
+    /// The log is dead or closed.
+    ///
+    /// # Panics
+    /// The writer does, and the log is dead, if it is not frozen or `segment` is not younger than the present one.
+    pub async fn resume(&self, segment: u64, ensemble: Ensemble) -> Result<(), WalDead> {
+        self.order(Order::Resume(segment, Box::new(ensemble))).await
+    }
+
+    async fn order(&self, order: Order) -> Result<(), WalDead> {
+        tokio::select! {
+            biased;
+            sent = self.shared.desk.orders.send(order) => sent.map_err(|_| self.shared.death()),
+            () = self.shared.ended.cancelled() => Err(self.shared.death()),
+        }
+    }
+
+    /// Ends the log at once: another one decides what it held. Nothing is acknowledged from here on.
+    pub fn fence(&self, reason: &str) {
+        self.shared.die(reason.to_owned());
+    }
+
+    /// How the present segment's mirrors are. Whoever rolls waits for ailing ones here.
+    pub fn mirror_health(&self) -> watch::Receiver<MirrorHealth> {
+        self.shared.desk.health.subscribe()
     }
 
     /// The failure that ended this log, if one did.

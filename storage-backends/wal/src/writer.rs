@@ -4,7 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aquifer_disk::{AlignedBuf, BufferPool, DiskError, Pending};
+use aquifer_disk::{AlignedBuf, BLOCK, BufferPool, DiskError, Pending};
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
@@ -13,8 +14,9 @@ use tokio::time::{Instant, sleep_until};
 use crate::frame::{FRAGMENT, Fragment, HEADER, Header, MAX_FRAME};
 use crate::keeper::Demand;
 use crate::ring::{Ring, RingFile};
+use crate::roll::Order;
 use crate::shared::{Entry, Framed, Shared};
-use crate::{Identity, WalConfig};
+use crate::{Ensemble, Identity, Record, WalConfig};
 
 /// While frames are in flight, less than this is not worth one of its own: it waits for the next to land.
 const WORTHWHILE: u64 = 64 << 10;
@@ -23,23 +25,32 @@ const MIN_PART: usize = 512;
 
 /// The owner of the log's end: makes frames of what is queued, keeps several in flight and commits them in order.
 pub(crate) struct Writer<T, S> {
-    shared: Arc<Shared<T>>,
+    pub(crate) shared: Arc<Shared<T>>,
     sink: S,
-    ring: Ring,
+    pub(crate) ring: Ring,
     pool: BufferPool,
-    stamp: Stamp,
+    pub(crate) stamp: Stamp,
+    /// Who has copies of the segment.
+    pub(crate) ensemble: Ensemble,
+    orders: mpsc::Receiver<Order>,
+    /// Nothing is committed in this segment any more.
+    pub(crate) frozen: bool,
+    /// The segment that comes after the frozen one.
+    pub(crate) next: Option<(u64, Box<Ensemble>)>,
     frames_in_flight: usize,
     idle_frame: std::time::Duration,
     /// Files that were zeroed.
     zeroed: mpsc::Receiver<RingFile>,
-    demand: Demand,
+    pub(crate) demand: Demand,
 
-    taken: VecDeque<Entry<T>>,
-    taken_bytes: u64,
+    pub(crate) taken: VecDeque<Entry<T>>,
+    pub(crate) taken_bytes: u64,
     /// Bytes of the first entry's payload that are in a frame already.
-    cut: usize,
-    in_flight: VecDeque<Flight<T>>,
-    landings: FuturesUnordered<Landing>,
+    pub(crate) cut: usize,
+    /// Frames that are not committed.
+    pub(crate) in_flight: VecDeque<Flight<T>>,
+    /// Their writes to our own disk.
+    pub(crate) landings: FuturesUnordered<Landing>,
     /// Tags of what became durable, reused.
     durable: Vec<T>,
     /// Emptied vectors of tags, reused.
@@ -47,7 +58,7 @@ pub(crate) struct Writer<T, S> {
     /// Whether frames with records were issued after the last one without.
     unsettled: bool,
     settle_at: Option<Instant>,
-    closing: bool,
+    pub(crate) closing: bool,
 }
 
 /// What the next frame's header says.
@@ -65,15 +76,20 @@ pub(crate) struct Stamp {
     pub(crate) trimmed: u64,
 }
 
-/// A frame in flight.
+/// A frame that is not committed.
 pub(crate) struct Flight<T> {
     sequence: u64,
+    /// Whether it is durable on our own disk.
     landed: bool,
     /// The LSN after its last whole record.
     end: u64,
     /// The trim that it tells.
     trimmed: u64,
-    tags: Vec<T>,
+    /// Bytes that it took off the queue.
+    pub(crate) bytes: u64,
+    pub(crate) tags: Vec<T>,
+    /// The records of the tags, if the segment has mirrors: what they do not get goes into the next segment.
+    pub(crate) records: Vec<Record>,
 }
 
 /// The write of a frame.
@@ -124,8 +140,9 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
             if self.shared.dead().is_some() {
                 return;
             }
+            self.try_roll();
             self.issue();
-            if self.closing && self.taken.is_empty() && self.in_flight.is_empty() {
+            if self.closing && self.taken.is_empty() && self.settled() {
                 break;
             }
             if !self.shared.wake_at(self.worth_waking_for()) {
@@ -138,6 +155,14 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
                     None => std::future::pending().await,
                 }
             };
+            let told = self.ensemble.told();
+            let patience_ends = self.ensemble.patience_ends();
+            let out_of_patience = async move {
+                match patience_ends {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 Some(landed) = self.landings.next() => {
@@ -145,6 +170,12 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
                         return self.shared.die(error.to_string());
                     }
                 }
+                () = told => {
+                    self.hear_members();
+                    self.commit();
+                }
+                Some(order) = self.orders.recv() => self.obey(order),
+                () = out_of_patience => self.hear_members(),
                 () = self.shared.wake.notified() => {}
                 Some(file) = self.zeroed.recv() => {
                     self.ring.zeroed(file);
@@ -156,6 +187,11 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         }
         self.shared.end();
         drop(ending);
+    }
+
+    /// Whether nothing is on its way any more that anybody waits for.
+    fn settled(&self) -> bool {
+        self.landings.is_empty() && self.in_flight.iter().all(|flight| flight.bytes == 0)
     }
 
     /// How many fresh bytes would change what the writer does.
@@ -171,7 +207,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
 
     /// Issues the frames that are due.
     fn issue(&mut self) {
-        while self.in_flight.len() < self.frames_in_flight {
+        while !self.frozen && self.in_flight.len() < self.frames_in_flight {
             if !self.taken.is_empty() {
                 let due = self.in_flight.is_empty() || self.taken_bytes >= WORTHWHILE;
                 if !due || !self.issue_records() {
@@ -189,8 +225,8 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
     /// Whether a frame without records is due: to tell a trim that frees a file, or as the last one of all.
     fn wants_to_tell(&self) -> bool {
         let trimmed = self.shared.trimmed_end();
-        (trimmed > self.stamp.trimmed && self.ring.frees(trimmed))
-            || (self.closing && self.unsettled && self.in_flight.is_empty())
+        (trimmed > self.stamp.trimmed && (self.ring.frees(trimmed) || self.ensemble.hungry()))
+            || (self.closing && self.unsettled && self.settled())
     }
 
     /// Makes one frame of what was taken; false if there is no place for it yet.
@@ -200,6 +236,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         frame.extend_zeros(HEADER);
         let (lsn, continues, mut fragments, mut bytes) = (self.stamp.lsn, self.cut > 0, 0, 0);
         let mut tags = self.spare_tags.pop().unwrap_or_default();
+        let (mirrored, mut records) = (self.ensemble.copies() > 1, Vec::new());
         while let Some(entry) = self.taken.front() {
             let left = entry.record.payload.len() - self.cut;
             let space = largest - frame.len();
@@ -217,24 +254,31 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
             self.cut = 0;
             bytes += FRAGMENT as u64;
             self.stamp.lsn += 1;
-            tags.extend(self.taken.pop_front().map(|entry| entry.tag));
+            let Entry { record, tag } = self.taken.pop_front().expect("it was looked at");
+            tags.push(tag);
+            if mirrored {
+                records.push(record);
+            }
         }
         self.taken_bytes -= bytes;
         self.unsettled = true;
-        self.launch(frame, Contents { lsn, continues, fragments, tags });
+        self.launch(frame, Contents { lsn, continues, fragments, bytes, tags, records });
         self.publish(bytes);
         true
     }
 
     /// Settles that the frames before were written whole, and tells what was trimmed.
-    fn issue_empty(&mut self) {
+    pub(crate) fn issue_empty(&mut self) {
         self.settle_at = None;
-        let Some(_) = self.largest_frame() else { return };
+        if self.frozen || self.largest_frame().is_none() {
+            return;
+        }
         let mut frame = self.pool.take(HEADER);
         frame.extend_zeros(HEADER);
         self.unsettled = false;
         let tags = self.spare_tags.pop().unwrap_or_default();
-        self.launch(frame, Contents { lsn: self.stamp.lsn, continues: false, fragments: 0, tags });
+        let (lsn, records) = (self.stamp.lsn, Vec::new());
+        self.launch(frame, Contents { lsn, continues: false, fragments: 0, bytes: 0, tags, records });
         self.publish(0);
     }
 
@@ -255,11 +299,12 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         if largest.is_none() {
             self.demand.hurry();
         }
-        largest.map(|largest| largest.min(MAX_FRAME))
+        let granted = usize::try_from(self.ensemble.room()).unwrap_or(usize::MAX) / BLOCK * BLOCK;
+        largest.map(|largest| largest.min(MAX_FRAME).min(granted)).filter(|largest| *largest > 0)
     }
 
     fn launch(&mut self, mut frame: AlignedBuf, contents: Contents<T>) {
-        let Contents { lsn, continues, fragments, tags } = contents;
+        let Contents { lsn, continues, fragments, bytes, tags, records } = contents;
         let sequence = self.stamp.sequence;
         let trimmed = self.shared.trimmed_end();
         let header = Header {
@@ -269,7 +314,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
             segment: self.stamp.segment,
             sequence,
             lsn,
-            oldest_in_flight: self.in_flight.front().map_or(sequence, |oldest| oldest.sequence),
+            oldest_in_flight: self.oldest_in_flight().unwrap_or(sequence),
             commit_lsn: self.shared.committed_end(),
             trim_lsn: trimmed,
             body_length: 0,
@@ -283,12 +328,20 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         self.stamp.trimmed = trimmed;
         self.settle_at = None;
         let place = self.ring.place(frame.len());
-        let write = place.file.write(place.position, Arc::new(frame));
+        let frame = Arc::new(frame);
+        self.ensemble.send(|| Bytes::from_owner(Shareable(frame.clone())), Instant::now());
+        let write = place.file.write(place.position, frame);
         self.landings.push(Landing { sequence, write });
-        self.in_flight.push_back(Flight { sequence, landed: false, end: self.stamp.lsn, trimmed, tags });
+        let (landed, end) = (false, self.stamp.lsn);
+        self.in_flight.push_back(Flight { sequence, landed, end, trimmed, bytes, tags, records });
     }
 
-    /// Takes in a landed frame and all others that have landed by now, and commits what is durable in order.
+    /// The first frame that is not durable on our own disk.
+    fn oldest_in_flight(&self) -> Option<u64> {
+        self.in_flight.iter().find(|flight| !flight.landed).map(|flight| flight.sequence)
+    }
+
+    /// Takes in a landed frame and all others that have landed by now, and commits what may be.
     fn land(&mut self, first: (u64, Result<(), DiskError>)) -> Result<(), DiskError> {
         let mut landed = Some(first);
         while let Some((sequence, result)) = landed {
@@ -297,14 +350,24 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
             self.in_flight[usize::try_from(sequence - oldest).expect("a few in flight")].landed = true;
             landed = self.landings.next().now_or_never().flatten();
         }
+        self.commit();
+        Ok(())
+    }
+
+    /// Commits, in order, what is durable on our own disk and on as many mirrors as it takes.
+    pub(crate) fn commit(&mut self) {
+        if self.frozen {
+            return;
+        }
+        let mirrored = self.ensemble.durable();
         let mut committed = None;
-        while self.in_flight.front().is_some_and(|oldest| oldest.landed) {
+        while self.in_flight.front().is_some_and(|oldest| oldest.landed && oldest.sequence < mirrored) {
             let mut flight = self.in_flight.pop_front().expect("it is there");
             committed = Some((flight.end, flight.trimmed));
             self.durable.append(&mut flight.tags);
             self.spare_tags.push(flight.tags);
         }
-        let Some((end, trimmed)) = committed else { return Ok(()) };
+        let Some((end, trimmed)) = committed else { return };
         if !self.durable.is_empty() {
             (self.sink)(&mut self.durable);
             self.durable.clear();
@@ -319,12 +382,11 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         if self.in_flight.is_empty() && self.unsettled {
             self.settle_at = Some(Instant::now() + self.idle_frame);
         }
-        Ok(())
     }
 
     /// Tells the handles how much room is left.
     pub(crate) fn publish(&self, bytes: u64) {
-        let (room, total) = (self.ring.room(), self.ring.total());
+        let (room, total) = (self.ring.room().min(self.ensemble.granted()), self.ring.total());
         self.shared.framed(&Framed { bytes, end: self.stamp.touched, room, total });
     }
 }
@@ -334,19 +396,35 @@ struct Contents<T> {
     lsn: u64,
     continues: bool,
     fragments: u32,
+    /// Taken off the queue.
+    bytes: u64,
     /// Of the records that end in it.
     tags: Vec<T>,
+    records: Vec<Record>,
+}
+
+/// A frame's bytes, read by the disk and by the mirrors' links at the same time.
+struct Shareable(Arc<AlignedBuf>);
+
+impl AsRef<[u8]> for Shareable {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl<T, S> Writer<T, S> {
     pub(crate) fn new(start: Start<T>, sink: S, config: &WalConfig) -> Self {
-        let Start { shared, ring, pool, stamp, zeroed, demand } = start;
+        let Start { shared, ring, pool, stamp, ensemble, orders, zeroed, demand } = start;
         Self {
             shared,
             sink,
             ring,
             pool,
             stamp,
+            ensemble,
+            orders,
+            frozen: false,
+            next: None,
             frames_in_flight: config.frames_in_flight.clamp(1, WalConfig::MAX_IN_FLIGHT),
             idle_frame: config.idle_frame,
             zeroed,
@@ -371,6 +449,8 @@ pub(crate) struct Start<T> {
     pub(crate) ring: Ring,
     pub(crate) pool: BufferPool,
     pub(crate) stamp: Stamp,
+    pub(crate) ensemble: Ensemble,
+    pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) zeroed: mpsc::Receiver<RingFile>,
     pub(crate) demand: Demand,
 }

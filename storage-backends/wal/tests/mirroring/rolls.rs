@@ -1,0 +1,110 @@
+use std::time::Duration;
+
+use aquifer_wal::{CopyOf, Lsn, Refusal};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::cluster::Cluster;
+use crate::machine::IDENTITY;
+
+async fn committed(cluster: &Cluster, lsn: u64) -> bool {
+    timeout(Duration::from_secs(60), cluster.wal.committed(Lsn(lsn))).await.is_ok_and(|result| result.is_ok())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_is_acknowledged_when_every_member_has_it() {
+    let mut cluster = Cluster::new(1, 3, 2).await;
+    cluster.append(5_000);
+    assert!(committed(&cluster, 0).await);
+    cluster.note_acknowledged();
+    for host in [0, 1] {
+        let found = cluster.recover(&[host], 100).await.expect("one copy is enough");
+        cluster.check(&found);
+        assert_eq!(found.len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_of_three_are_enough_where_two_are_asked_for() {
+    let mut cluster = Cluster::new(1, 2, 2).await;
+    cluster.hosts[0].wire.stick();
+    cluster.append(5_000);
+    assert!(committed(&cluster, 0).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_stuck_is_found_out_and_rolled_away_from() {
+    let mut cluster = Cluster::new(1, 3, 2).await;
+    cluster.append(100);
+    assert!(committed(&cluster, 0).await);
+    cluster.hosts[0].wire.stick();
+    let began = Instant::now();
+    cluster.append(100);
+    let mut health = cluster.wal.mirror_health();
+    let ailing = health.wait_for(|health| !health.ailing.is_empty()).await.expect("alive").clone();
+    assert_eq!(ailing.ailing[0].0, cluster.hosts[0].member());
+    assert!((Duration::from_millis(300)..Duration::from_millis(400)).contains(&began.elapsed()));
+    assert_eq!(cluster.wal.usage().committed, Lsn(1), "nothing is acknowledged by fewer");
+    cluster.hosts[0].strike(false);
+    cluster.roll().await;
+    assert!(committed(&cluster, 1).await, "it was sent again");
+    cluster.note_acknowledged();
+    let found = cluster.recover(&[1], 100).await.expect("one copy is enough");
+    cluster.check(&found);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_acknowledged_while_frozen() {
+    let mut cluster = Cluster::new(1, 3, 2).await;
+    cluster.append(100);
+    assert!(committed(&cluster, 0).await);
+    cluster.wal.freeze().await.expect("alive");
+    cluster.append(100);
+    assert!(!committed(&cluster, 1).await);
+    assert_eq!(cluster.wal.usage().committed, Lsn(1));
+    cluster.roll().await;
+    assert!(committed(&cluster, 1).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sealed_copy_never_grows() {
+    let mut cluster = Cluster::new(1, 3, 2).await;
+    cluster.append(100);
+    assert!(committed(&cluster, 0).await);
+    let store = cluster.hosts[0].store.clone().expect("up");
+    let of = CopyOf { segment: 10, owner: IDENTITY.owner, disk: cluster.hosts[0].id };
+    let tail = store.seal(of, 50).await.expect("sealed");
+    assert_eq!(tail.end, Lsn(1));
+    cluster.append(100);
+    assert!(!committed(&cluster, 1).await);
+    cluster.hosts[0].strike(true);
+    cluster.hosts[0].start(0).await.expect("starts");
+    let store = cluster.hosts[0].store.clone().expect("up");
+    assert_eq!(store.seal(of, 60).await.expect("sealed").end, Lsn(1));
+    assert!(matches!(store.seal(of, 55).await, Err(Refusal::OldEpoch { promised: 60, .. })));
+    assert!(matches!(store.begin(of), Err(Refusal::Sealed { .. })));
+    let elsewhere = CopyOf { disk: 5, ..of };
+    assert!(matches!(store.seal(elsewhere, 70).await, Err(Refusal::OtherDisk { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_takes_many_times_its_log_while_one_segment_rests() {
+    let mut resting = Cluster::new(1, 2, 1).await;
+    resting.append(100);
+    assert!(committed(&resting, 0).await);
+    let store = resting.hosts[0].store.clone().expect("up");
+    let mut busy = Cluster::new(2, 2, 0).await;
+    busy.hosts.push(std::mem::replace(&mut resting.hosts[0], crate::cluster::Host::new(9, 1, 0).await));
+    busy.index_from(500);
+    busy.roll().await;
+    for round in 0..400 {
+        busy.append(60_000);
+        assert!(committed(&busy, round).await, "round {round}: {:?}", store.usage());
+        busy.trim(255);
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(store.usage().appended > Lsn(400));
+    resting.note_acknowledged();
+    std::mem::swap(&mut busy.hosts[0], &mut resting.hosts[0]);
+    let found = resting.recover(&[0], 1_000).await.expect("one copy is enough");
+    resting.check(&found);
+}
