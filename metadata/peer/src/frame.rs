@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -28,22 +29,22 @@ pub(crate) enum Kind {
     Declined = 2,
     Request = 3,
     Reply = 4,
+    /// "I am here", from a side with nothing else to say. Wants no answer.
     Ping = 5,
-    Pong = 6,
     /// Opens a stream; answered by `Opened` or `Declined`.
-    Open = 7,
-    Opened = 8,
-    Data = 9,
+    Open = 6,
+    Opened = 7,
+    Data = 8,
     /// The sender's direction of a stream is complete.
-    End = 10,
+    End = 9,
     /// The connection is closed on purpose.
-    Goodbye = 11,
+    Goodbye = 10,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
         use Kind::*;
-        [Hello, Declined, Request, Reply, Ping, Pong, Open, Opened, Data, End, Goodbye]
+        [Hello, Declined, Request, Reply, Ping, Open, Opened, Data, End, Goodbye]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -187,11 +188,18 @@ pub(crate) struct FrameReader<R> {
     io: R,
     sealed: bool,
     buffer: BytesMut,
+    /// How long nothing at all may come.
+    silence: Option<Duration>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) fn new(io: R, sealed: bool) -> Self {
-        Self { io, sealed, buffer: BytesMut::new() }
+        Self { io, sealed, buffer: BytesMut::new(), silence: None }
+    }
+
+    /// From now on it is an error (`TimedOut`) if nothing comes for so long.
+    pub(crate) fn limit_silence(&mut self, limit: Duration) {
+        self.silence = Some(limit);
     }
 
     /// The next frame, or `None` if the other side closed between two frames. Cancel-safe.
@@ -221,7 +229,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             };
             // Large frames grow with what really arrived.
             self.buffer.reserve(missing.min(self.buffer.len().max(TRUSTED_BYTES)).max(READ_BYTES));
-            if self.io.read_buf(&mut self.buffer).await? == 0 {
+            let read = self.io.read_buf(&mut self.buffer);
+            let read = match self.silence {
+                None => read.await?,
+                Some(limit) => tokio::time::timeout(limit, read).await.map_err(|_| {
+                    io::Error::new(io::ErrorKind::TimedOut, format!("silent for {limit:?}"))
+                })??,
+            };
+            if read == 0 {
                 return match self.buffer.is_empty() {
                     true => Ok(None),
                     false => Err(io::ErrorKind::UnexpectedEof.into()),

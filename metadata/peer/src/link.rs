@@ -21,7 +21,7 @@ use crate::transport::Io;
 pub(crate) const QUEUE_FRAMES: usize = 256;
 /// Frames written at once.
 const WRITE_FRAMES: usize = 64;
-/// An idle connection says so often that it is there.
+/// An idle connection says so often, both ways, that it is there.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(1);
 /// A connection over which nothing came for so long is dead.
 pub(crate) const SILENCE_LIMIT: Duration = Duration::from_secs(5);
@@ -84,10 +84,13 @@ type Answer = Result<Bytes, CallError>;
 
 /// Calls that wait for their answer; `None` when the connection has ended.
 #[derive(Clone)]
-struct Pending(Arc<Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>>);
+struct Pending(Arc<Mutex<Option<Calls>>>);
+
+/// By request id.
+type Calls = HashMap<u64, oneshot::Sender<Answer>>;
 
 impl Pending {
-    fn lock(&self) -> MutexGuard<'_, Option<HashMap<u64, oneshot::Sender<Answer>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Calls>> {
         // Only a map that is whole between two statements.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -190,7 +193,7 @@ impl LinkTask {
     ) -> io::Result<Closed> {
         let ended = tokio::select! {
             ended = answers(&self.pending, &self.channels, reader) => ended,
-            ended = write_queue(&mut self.queue, &mut writer, true, stopping) => ended.map(|()| Closed::Here),
+            ended = write_queue(&mut self.queue, &mut writer, stopping) => ended.map(|()| Closed::Here),
         };
         self.queue.close();
         while let Ok(outgoing) = self.queue.try_recv() {
@@ -214,6 +217,7 @@ async fn answers(
     channels: &BTreeMap<u8, Channel>,
     mut reader: Reader,
 ) -> io::Result<Closed> {
+    reader.limit_silence(SILENCE_LIMIT);
     let limit = |header: &Header| match header.kind {
         Kind::Reply => channels.get(&header.channel).map_or(0, |channel| channel.max_bytes),
         Kind::Declined => REASON_BYTES,
@@ -224,29 +228,25 @@ async fn answers(
         match header.kind {
             Kind::Reply => pending.answer(header.id, Ok(payload)),
             Kind::Declined => pending.answer(header.id, Err(CallError::NotDelivered(text(&payload)))),
-            Kind::Pong => {}
+            Kind::Ping => {}
             Kind::Goodbye => return Ok(Closed::There),
             kind => return Err(invalid(format!("a frame of kind {kind:?} in answer to calls"))),
         }
     }
 }
 
-/// The next frame of a connection on which there must be one soon.
+/// The next frame of a connection that does not end between two frames.
 pub(crate) async fn next(
     reader: &mut Reader,
     limit: impl Fn(&Header) -> usize,
 ) -> io::Result<(Header, Bytes)> {
-    match tokio::time::timeout(SILENCE_LIMIT, reader.read(limit)).await {
-        Ok(read) => read?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()),
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("silent for {SILENCE_LIMIT:?}"))),
-    }
+    reader.read(limit).await?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
 /// Writes what is queued until nobody queues any more or the node stops, and then says goodbye.
 pub(crate) async fn write_queue(
     queue: &mut mpsc::Receiver<Outgoing>,
     writer: &mut Writer,
-    ping: bool,
     stopping: &CancellationToken,
 ) -> io::Result<()> {
     let mut batch = Vec::new();
@@ -254,7 +254,7 @@ pub(crate) async fn write_queue(
         let more = tokio::select! {
             () = stopping.cancelled() => false,
             count = queue.recv_many(&mut batch, WRITE_FRAMES) => count > 0,
-            () = tokio::time::sleep(PING_EVERY), if ping => {
+            () = tokio::time::sleep(PING_EVERY) => {
                 batch.push(Outgoing { frame: Frame::bare(Kind::Ping), room: None });
                 true
             }

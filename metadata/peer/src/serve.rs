@@ -20,7 +20,9 @@ use crate::error::Declined;
 use crate::frame::{Frame, FrameReader, FrameWriter, Header, Kind, invalid};
 use crate::gone::{End, Report};
 use crate::hello::{Form, HELLO_BYTES, Hello};
-use crate::link::{Budget, Closed, Outgoing, QUEUE_FRAMES, Reader, Room, Writer, next, reason, write_queue};
+use crate::link::{
+    Budget, Closed, Outgoing, QUEUE_FRAMES, Reader, Room, SILENCE_LIMIT, Writer, next, reason, write_queue,
+};
 use crate::peers::{DIAL_LIMIT, Inner, Peers, lock};
 use crate::stream::{StreamReceiver, StreamSender};
 use crate::transport::Arrival;
@@ -229,7 +231,7 @@ impl Inner {
         let (sender, mut queue) = mpsc::channel(QUEUE_FRAMES);
         tokio::select! {
             ended = self.requests(caller, reader, sender) => ended,
-            ended = write_queue(&mut queue, &mut writer, false, self.tasks.stopping()) => ended.map(|()| Closed::Here),
+            ended = write_queue(&mut queue, &mut writer, self.tasks.stopping()) => ended.map(|()| Closed::Here),
         }
     }
 
@@ -239,6 +241,7 @@ impl Inner {
         mut reader: Reader,
         replies: mpsc::Sender<Outgoing>,
     ) -> io::Result<Closed> {
+        reader.limit_silence(SILENCE_LIMIT);
         let budgets: BTreeMap<u8, Budget> =
             self.channels.iter().map(|(id, channel)| (*id, Budget::new(channel))).collect();
         let limit = |header: &Header| match header.kind {
@@ -261,7 +264,7 @@ impl Inner {
                     let frame = Frame::new(Kind::Declined, header.channel, header.id, reason(refusal));
                     put(&replies, frame, None).await?;
                 }
-                Kind::Ping => put(&replies, Frame::bare(Kind::Pong), None).await?,
+                Kind::Ping => {}
                 Kind::Goodbye => return Ok(Closed::There),
                 kind => return Err(invalid(format!("a frame of kind {kind:?} among requests"))),
             }

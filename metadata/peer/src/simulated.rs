@@ -132,8 +132,8 @@ impl SimulatedNetwork {
         world.next += 2;
         world.pipes.insert(there, Pipe::new(from, to));
         world.pipes.insert(back, Pipe::new(to, from));
-        let io = |read, write| SimulatedIo { network: self.clone(), read, write, arrival: None };
-        (io(back, there), io(there, back))
+        let io = |read, write, link| SimulatedIo { network: self.clone(), read, write, link, arrival: None };
+        (io(back, there, (from, to)), io(there, back, (to, from)))
     }
 }
 
@@ -181,6 +181,7 @@ struct Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
+        self.arrivals.get_mut().close();
         let mut world = lock(&self.network.world);
         // A later process of the node may listen there already.
         if world.listeners.get(&self.address).is_some_and(|(_, sender)| sender.is_closed()) {
@@ -228,6 +229,8 @@ struct SimulatedIo {
     network: SimulatedNetwork,
     read: u64,
     write: u64,
+    /// From this end to the other.
+    link: (NodeId, NodeId),
     /// Wakes the reader when the next piece arrives.
     arrival: Option<Pin<Box<Sleep>>>,
 }
@@ -294,7 +297,12 @@ impl AsyncWrite for SimulatedIo {
                 world.pipes.get_mut(&id).into_iter().for_each(|pipe| pipe.finish(PipeEnd::Reset));
             }
         }
-        let Some(pipe) = world.pipes.get_mut(&self.write) else { return broken() };
+        let World { pipes, cut, .. } = &mut *world;
+        let Some(pipe) = pipes.get_mut(&self.write) else {
+            // The other end has closed, which cannot be known here while its word does not arrive.
+            let (near, far) = self.link;
+            return if cut.contains(&(far, near)) { Poll::Ready(Ok(bytes.len())) } else { broken() };
+        };
         if pipe.end.is_some() {
             return broken();
         }
