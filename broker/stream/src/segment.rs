@@ -23,7 +23,7 @@ pub(crate) async fn open(
     broker_epoch: BrokerEpoch,
     disk: DiskId,
 ) -> Result<SegmentId, OpenError> {
-    let command = OpenSegment { node, broker_epoch, disk, members: Vec::new() };
+    let command = OpenSegment { node, broker_epoch, disk, members: Vec::new(), needed: 0 };
     match metadata.propose(command).await {
         Ok(Outcome::SegmentOpened { segment }) => Ok(segment),
         Ok(other) => unreachable!("OpenSegment is answered by SegmentOpened, not {other:?}"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aquifer_types::{NodeId, ObjectId};
 
-use crate::entities::{ObjectState, Stream, StreamKind};
+use crate::entities::{ObjectState, SegmentState, Stream, StreamKind};
 use crate::image::Image;
 use crate::names::check_topic_name;
 use crate::snapshot::derive;
@@ -129,6 +129,12 @@ impl Image {
             ensure!(segment.id == id, "WAL segment {id} is kept under another's id");
             ensure!(id.0 <= self.applied.0, "WAL segment {id} opened in the future");
             ensure!(self.broker(segment.owner).is_some(), "WAL segment {id} has no owner");
+            ensure!(segment.needed_copies() <= segment.copies(), "WAL segment {id} has too few copies");
+            let Some((before, base)) = segment.continues else { continue };
+            if let Some(before) = self.segment(before) {
+                let end = SegmentState::Closed { end_lsn: base };
+                ensure!(before.state == end, "WAL segment {id} does not begin where {} ends", before.id);
+            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! included, because `apply` has neither clock nor randomness.
 
 use aquifer_types::{
-    BrokerEpoch, ClusterId, DiskId, NodeId, ObjectId, ProducerId, SegmentId, StreamId, TopicId,
+    BrokerEpoch, ClusterId, DiskId, LogIndex, NodeId, ObjectId, ProducerId, SegmentId, StreamId, TopicId,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -26,12 +26,20 @@ pub enum Command {
     AlterConfigs(AlterConfigs),
     /// Hands a block of producer ids to a broker.
     AllocateProducerIds(AllocateProducerIds),
+    /// A broker keeps mirrors of others' WAL segments on this disk.
+    OfferMirror(OfferMirror),
+    /// Takes a broker for dead: what it proposes is refused, and its mirrored WAL segments are sealed.
+    FenceBroker(FenceBroker),
     /// Opens a WAL segment.
     OpenSegment(OpenSegment),
+    /// Closes a WAL segment and opens the one that continues it.
+    RollSegment(RollSegment),
     /// Fixes the end of a WAL segment, for ever.
     CloseSegment(CloseSegment),
     /// Forgets a closed WAL segment whose records are all offloaded.
     ReleaseSegment(ReleaseSegment),
+    /// Ends what a broker left in the WAL: commits its tail, decides the ends of its segments, moves its partitions.
+    TakeOver(TakeOver),
     /// Hands out object ids before the uploads begin.
     PrepareObjects(PrepareObjects),
     /// Makes one upload part of its streams, all of its ranges or none.
@@ -134,6 +142,26 @@ pub struct AllocateProducerIds {
     pub count: u32,
 }
 
+/// See [`Command::OfferMirror`]. Holds until the node registers again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferMirror {
+    /// The mirror.
+    pub node: NodeId,
+    /// Its registration.
+    pub broker_epoch: BrokerEpoch,
+    /// The disk that it keeps copies on.
+    pub disk: DiskId,
+}
+
+/// See [`Command::FenceBroker`]. Another registration than the given one is left alone: it came back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceBroker {
+    /// The broker.
+    pub node: NodeId,
+    /// The registration that is taken for dead.
+    pub broker_epoch: BrokerEpoch,
+}
+
 /// See [`Command::OpenSegment`]. Answered by [`Outcome::SegmentOpened`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenSegment {
@@ -145,6 +173,35 @@ pub struct OpenSegment {
     pub disk: DiskId,
     /// The mirrors, without the owner itself; empty in mode `local`.
     pub members: Vec<SegmentMember>,
+    /// Copies, the owner's included, that hold whatever is acknowledged; 0: all of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub needed: u32,
+}
+
+/// What is not written in the form that releases without the field wrote.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// See [`Command::RollSegment`]. Answered by [`Outcome::SegmentOpened`]. A repeated command is answered by the segment
+/// that the first one opened, as long as that is not released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollSegment {
+    /// The segment that ends; it must be open.
+    pub segment: SegmentId,
+    /// The LSN after its last record: the first of the next segment.
+    pub end_lsn: u64,
+    /// The owner of both.
+    pub node: NodeId,
+    /// Its registration, which must be the one that opened the segment.
+    pub broker_epoch: BrokerEpoch,
+    /// The owner's disk.
+    pub disk: DiskId,
+    /// The next segment's mirrors.
+    pub members: Vec<SegmentMember>,
+    /// As in [`OpenSegment`].
+    pub needed: u32,
 }
 
 /// See [`Command::CloseSegment`]. The same end again is answered as success, another one is refused.
@@ -169,6 +226,49 @@ pub struct ReleaseSegment {
     pub node: NodeId,
     /// The owner's present registration.
     pub broker_epoch: BrokerEpoch,
+}
+
+/// See [`Command::TakeOver`]. All of it or nothing; a repeated command is answered as success.
+///
+/// It names every segment of earlier registrations that the owner left, so that nothing of its partitions can be missed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakeOver {
+    /// The recoverer.
+    pub node: NodeId,
+    /// Its registration, which must have prepared the objects.
+    pub broker_epoch: BrokerEpoch,
+    /// Whose segments they are: fenced, or registered anew.
+    pub owner: NodeId,
+    /// Its segments, each with what was found to be its end.
+    pub segments: Vec<SegmentEnd>,
+    /// Uploads of what was past the committed ends.
+    pub objects: Vec<RecoveredObject>,
+    /// Partitions of the owner, each with its next leader. The others stay with the owner.
+    pub leaders: Vec<(TopicId, i32, NodeId)>,
+    /// The recoverer's wall clock.
+    pub now_ms: i64,
+}
+
+/// A part of [`TakeOver`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentEnd {
+    /// The segment.
+    pub segment: SegmentId,
+    /// The entry that sealed it, which the recoverer sealed its members for; `None` if it was closed before.
+    pub sealed_at: Option<LogIndex>,
+    /// The LSN after its last record.
+    pub end_lsn: u64,
+}
+
+/// A part of [`TakeOver`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveredObject {
+    /// Prepared by the recoverer.
+    pub object: ObjectId,
+    /// Bytes in the store.
+    pub size_bytes: u64,
+    /// As in [`CommitObject`].
+    pub ranges: Vec<StreamRange>,
 }
 
 /// See [`Command::PrepareObjects`]. Answered by [`Outcome::ObjectsPrepared`].
@@ -339,9 +439,13 @@ into_command!(
     CreatePartitions,
     AlterConfigs,
     AllocateProducerIds,
+    OfferMirror,
+    FenceBroker,
     OpenSegment,
+    RollSegment,
     CloseSegment,
     ReleaseSegment,
+    TakeOver,
     PrepareObjects,
     CommitObject,
     TrimStreams,

@@ -60,6 +60,12 @@ pub struct Broker {
     pub endpoints: Vec<Endpoint>,
     /// `broker.rack`.
     pub rack: Option<String>,
+    /// Where it keeps mirrors of others' WAL segments, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror_disk: Option<DiskId>,
+    /// Taken for dead by this entry: its proposals are refused until the node registers anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fenced: Option<LogIndex>,
 }
 
 impl Broker {
@@ -240,4 +246,35 @@ pub struct Segment {
     pub members: Vec<SegmentMember>,
     /// Where it is in its life.
     pub state: SegmentState,
+    /// Copies, the owner's included, that hold whatever is acknowledged; 0: all of them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub needed: u32,
+    /// The segment that it continues, at the LSN where that one ends.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub continues: Option<(SegmentId, u64)>,
+}
+
+/// What is not written in the form that releases without the field wrote.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Segment {
+    /// How many copies there are, the owner's included (W).
+    pub fn copies(&self) -> usize {
+        self.members.len() + 1
+    }
+
+    /// How many of them hold whatever is acknowledged (A).
+    pub fn needed_copies(&self) -> usize {
+        match self.needed {
+            0 => self.copies(),
+            needed => needed as usize,
+        }
+    }
+
+    /// How many sealed copies must answer, so that one of them holds whatever was acknowledged (W - A + 1).
+    pub fn needed_answers(&self) -> usize {
+        self.copies() - self.needed_copies() + 1
+    }
 }

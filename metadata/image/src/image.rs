@@ -250,6 +250,11 @@ impl Image {
         self.segments.values().map(AsRef::as_ref)
     }
 
+    /// The mirrored WAL segments that dead processes of a node left, by id: what a takeover ends.
+    pub fn segments_left_by(&self, owner: NodeId) -> impl Iterator<Item = &Segment> {
+        crate::apply::left_by(self, owner)
+    }
+
     /// The WAL segments that a node owns, by id.
     pub fn segments_of(&self, owner: NodeId) -> impl Iterator<Item = &Segment> {
         self.segments().filter(move |segment| segment.owner == owner)

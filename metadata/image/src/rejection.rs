@@ -1,6 +1,6 @@
 //! Why a command was refused.
 
-use aquifer_types::{BrokerEpoch, ClusterId, NodeId, ObjectId, SegmentId, StreamId, TopicId};
+use aquifer_types::{BrokerEpoch, ClusterId, LogIndex, NodeId, ObjectId, SegmentId, StreamId, TopicId};
 use serde::{Deserialize, Serialize};
 
 use crate::names::InvalidTopicName;
@@ -38,6 +38,16 @@ pub enum Rejection {
         given: BrokerEpoch,
         /// The valid epoch.
         present: BrokerEpoch,
+    },
+    /// The proposer is taken for dead.
+    #[error(
+        "broker {node} was fenced by entry {at}: others take over what it led, its process must start over"
+    )]
+    BrokerFenced {
+        /// The node.
+        node: NodeId,
+        /// The fencing entry.
+        at: LogIndex,
     },
     /// The registration lacks something.
     #[error("registration of broker {node} refused: {reason}")]
@@ -237,6 +247,22 @@ pub enum Rejection {
         /// The end asked for.
         end_lsn: u64,
         /// What is in the way.
+        reason: String,
+    },
+    /// Copies on one node do not make a segment safer.
+    #[error("a WAL segment of broker {owner} cannot have two copies on broker {twice}")]
+    InvalidMembers {
+        /// The owner.
+        owner: NodeId,
+        /// The node that is named twice.
+        twice: NodeId,
+    },
+    /// What the recoverer found does not fit what the image knows by now. It starts over from a newer image.
+    #[error("the takeover of broker {owner} is refused: {reason}")]
+    TakeOverConflict {
+        /// The broker whose segments are taken over.
+        owner: NodeId,
+        /// What does not fit.
         reason: String,
     },
     /// Only closed segments may be released.

@@ -6,8 +6,10 @@
 mod objects;
 mod registry;
 mod segments;
+mod takeover;
 mod topics;
 
+pub(crate) use self::takeover::left_by;
 use aquifer_types::{BrokerEpoch, LogIndex, NodeId};
 
 use crate::command::{Command, Outcome};
@@ -34,9 +36,13 @@ impl Image {
             Command::CreateTopic(command) => topics::create(self, command),
             Command::DeleteTopic(command) => topics::delete(self, command),
             Command::CreatePartitions(command) => topics::create_partitions(self, command),
+            Command::OfferMirror(command) => registry::offer_mirror(self, command),
+            Command::FenceBroker(command) => registry::fence_broker(self, command),
             Command::OpenSegment(command) => segments::open(self, command),
+            Command::RollSegment(command) => segments::roll(self, command),
             Command::CloseSegment(command) => segments::close(self, command),
             Command::ReleaseSegment(command) => segments::release(self, command),
+            Command::TakeOver(command) => takeover::take_over(self, command),
             Command::PrepareObjects(command) => objects::prepare(self, command),
             Command::CommitObject(command) => objects::commit(self, command),
             Command::TrimStreams(command) => objects::trim(self, command),
@@ -57,10 +63,13 @@ impl Image {
 
 /// The proposer is the present process of its node.
 fn check_epoch(image: &Image, node: NodeId, given: BrokerEpoch) -> Result<(), Rejection> {
-    match image.broker_epoch(node) {
-        None => Err(Rejection::UnknownBroker { node }),
-        Some(present) if present != given => Err(Rejection::StaleBrokerEpoch { node, given, present }),
-        Some(_) => Ok(()),
+    let Some(broker) = image.broker(node) else { return Err(Rejection::UnknownBroker { node }) };
+    if broker.epoch != given {
+        return Err(Rejection::StaleBrokerEpoch { node, given, present: broker.epoch });
+    }
+    match broker.fenced {
+        Some(at) => Err(Rejection::BrokerFenced { node, at }),
+        None => Ok(()),
     }
 }
 

@@ -32,12 +32,28 @@ pub(super) fn prepare(image: &mut Image, command: &PrepareObjects) -> Result<Out
 
 pub(super) fn commit(image: &mut Image, command: &CommitObject) -> Result<Outcome, Rejection> {
     check_epoch(image, command.node, command.broker_epoch)?;
+    match check_commit(image, command, command.node)? {
+        Standing::Repeated => {}
+        Standing::New { deadline_ms } => carry_out(image, command, deadline_ms),
+    }
+    Ok(Outcome::ObjectCommitted { gone: gone(image, command) })
+}
+
+/// What a valid commit is.
+pub(super) enum Standing {
+    /// Carried out before.
+    Repeated,
+    /// To be carried out.
+    New { deadline_ms: i64 },
+}
+
+/// Checks a commit of ranges of streams that `leader` leads, in all that does not depend on who proposes it.
+pub(super) fn check_commit(
+    image: &Image,
+    command: &CommitObject,
+    leader: NodeId,
+) -> Result<Standing, Rejection> {
     let object = command.object;
-    let commit = Commit {
-        at_ms: command.now_ms,
-        size_bytes: command.size_bytes,
-        fingerprint: fingerprint(command.size_bytes, &command.ranges),
-    };
     let deadline_ms = match image.object(object) {
         None => return Err(Rejection::UnknownObject { object }),
         Some(&ObjectState::Prepared { node, broker_epoch, deadline_ms }) => {
@@ -49,23 +65,31 @@ pub(super) fn commit(image: &mut Image, command: &CommitObject) -> Result<Outcom
             ObjectState::Committed { commit: present, .. }
             | ObjectState::Marked { commit: Some(present), .. },
         ) => {
-            return if present.fingerprint == commit.fingerprint {
-                Ok(Outcome::ObjectCommitted { gone: gone(image, command) })
+            return if present.fingerprint == fingerprint(command.size_bytes, &command.ranges) {
+                Ok(Standing::Repeated)
             } else {
                 Err(Rejection::CommitConflict { object })
             };
         }
     };
-    check_ranges(image, command)?;
+    check_ranges(image, command, leader)?;
+    Ok(Standing::New { deadline_ms })
+}
 
+/// Makes the ranges of a checked commit part of their streams.
+pub(super) fn carry_out(image: &mut Image, command: &CommitObject, deadline_ms: i64) {
+    let object = command.object;
+    let commit = Commit {
+        at_ms: command.now_ms,
+        size_bytes: command.size_bytes,
+        fingerprint: fingerprint(command.size_bytes, &command.ranges),
+    };
     image.prepared.remove(&(deadline_ms, object));
     image.objects.insert(object, ObjectState::Committed { commit, live_ranges: 0, live_bytes: 0 });
-    let gone = gone(image, command);
     for range in &command.ranges {
         add_range(image, object, range, command.now_ms);
     }
     mark_if_unneeded(image, object, command.now_ms);
-    Ok(Outcome::ObjectCommitted { gone })
 }
 
 fn check_preparer(command: &CommitObject, owner: NodeId, owner_epoch: BrokerEpoch) -> Result<(), Rejection> {
@@ -81,7 +105,7 @@ fn gone(image: &Image, command: &CommitObject) -> Vec<StreamId> {
 }
 
 /// Every range makes sense in itself, and those of streams that exist continue them (invariant O).
-fn check_ranges(image: &Image, command: &CommitObject) -> Result<(), Rejection> {
+fn check_ranges(image: &Image, command: &CommitObject, leader: NodeId) -> Result<(), Rejection> {
     let (object, ranges) = (command.object, &command.ranges);
     check_count("ranges of an object", ranges.len(), 0, MAX_RANGES_PER_OBJECT)?;
     if command.size_bytes > MAX_OBJECT_BYTES {
@@ -109,7 +133,7 @@ fn check_ranges(image: &Image, command: &CommitObject) -> Result<(), Rejection> 
             return Err(invalid(format!("{bytes} bytes do not fit into an object of {size}")));
         }
         let Some(found) = image.stream(stream) else { continue };
-        check_leads(image, command.node, found)?;
+        check_leads(image, leader, found)?;
         if found.end != first {
             let committed_end = found.end;
             return Err(Rejection::NotContinuous { object, stream, first, committed_end });

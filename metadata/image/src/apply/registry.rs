@@ -5,8 +5,11 @@ use std::sync::Arc;
 use aquifer_types::{BrokerEpoch, NodeId, ProducerId};
 
 use super::{check_count, check_epoch};
-use crate::command::{AllocateProducerIds, AlterConfigs, Bootstrap, ConfigResource, Outcome, RegisterBroker};
-use crate::entities::Broker;
+use crate::command::{
+    AllocateProducerIds, AlterConfigs, Bootstrap, ConfigResource, FenceBroker, OfferMirror, Outcome,
+    RegisterBroker,
+};
+use crate::entities::{Broker, Segment, SegmentState};
 use crate::image::{Configs, Image};
 use crate::limits::{
     MAX_CONFIG_NAME_BYTES, MAX_CONFIG_VALUE_BYTES, MAX_CONFIGS_PER_RESOURCE, MAX_ENDPOINTS,
@@ -42,9 +45,12 @@ pub(super) fn register_broker(image: &mut Image, command: &RegisterBroker) -> Re
     }
     check_count("endpoints of a broker", command.endpoints.len(), 1, MAX_ENDPOINTS)?;
 
-    let (epoch, new_process) = match image.broker(node) {
-        Some(present) if present.incarnation == command.incarnation => (present.epoch, false),
-        _ => (BrokerEpoch::from(image.applied), true),
+    let present = image.broker(node).filter(|present| present.incarnation == command.incarnation);
+    let (epoch, new_process, mirror_disk) = match present {
+        // What was taken for dead does not come back to life: a process that is alive starts over.
+        Some(Broker { fenced: Some(at), .. }) => return Err(Rejection::BrokerFenced { node, at: *at }),
+        Some(present) => (present.epoch, false, present.mirror_disk),
+        None => (BrokerEpoch::from(image.applied), true, None),
     };
     let broker = Broker {
         node,
@@ -52,13 +58,56 @@ pub(super) fn register_broker(image: &mut Image, command: &RegisterBroker) -> Re
         incarnation: command.incarnation,
         endpoints: command.endpoints.clone(),
         rack: command.rack.clone(),
+        mirror_disk,
+        fenced: None,
     };
     image.brokers.insert(node, Arc::new(broker));
     image.changed.brokers = image.applied;
     if new_process {
         grant_leadership_again(image, node);
+        seal_segments(image, node);
     }
     Ok(Outcome::BrokerRegistered { epoch })
+}
+
+pub(super) fn offer_mirror(image: &mut Image, command: &OfferMirror) -> Result<Outcome, Rejection> {
+    let OfferMirror { node, broker_epoch, disk } = *command;
+    check_epoch(image, node, broker_epoch)?;
+    let broker = image.brokers.get_mut(&node).expect("its epoch was checked");
+    Arc::make_mut(broker).mirror_disk = Some(disk);
+    image.changed.brokers = image.applied;
+    Ok(Outcome::Done)
+}
+
+pub(super) fn fence_broker(image: &mut Image, command: &FenceBroker) -> Result<Outcome, Rejection> {
+    let FenceBroker { node, broker_epoch } = *command;
+    match check_epoch(image, node, broker_epoch) {
+        Err(Rejection::BrokerFenced { .. }) => return Ok(Outcome::Done),
+        checked => checked?,
+    }
+    let at = image.applied;
+    let broker = image.brokers.get_mut(&node).expect("its epoch was checked");
+    Arc::make_mut(broker).fenced = Some(at);
+    image.changed.brokers = at;
+    seal_segments(image, node);
+    Ok(Outcome::Done)
+}
+
+/// The node's earlier process is dead: others find out where its mirrored segments end. A segment without mirrors
+/// can only be closed by who has its disk.
+fn seal_segments(image: &mut Image, owner: NodeId) {
+    let at = image.applied;
+    let of_owner = |segment: &Segment| {
+        segment.owner == owner
+            && !segment.members.is_empty()
+            && !matches!(segment.state, SegmentState::Closed { .. })
+    };
+    let ids: Vec<_> =
+        image.segments().filter(|segment| of_owner(segment)).map(|segment| segment.id).collect();
+    for id in ids {
+        let segment = image.segments.get_mut(&id).expect("just listed");
+        Arc::make_mut(segment).state = SegmentState::Sealing { at };
+    }
 }
 
 /// What the node's earlier process may still append must not pass for the new one's.

@@ -62,7 +62,7 @@ fn the_superseded_process_is_refused_everything() {
     let disk = aquifer_types::DiskId::ZERO;
     let old: [Command; 5] = [
         AllocateProducerIds { node, broker_epoch, count: 1 }.into(),
-        OpenSegment { node, broker_epoch, disk, members: Vec::new() }.into(),
+        OpenSegment { node, broker_epoch, disk, members: Vec::new(), needed: 0 }.into(),
         PrepareObjects { node, broker_epoch, count: 1, now_ms, time_limit_ms: 1 }.into(),
         CommitObject { node, broker_epoch, object, size_bytes: 1, now_ms, ranges: Vec::new() }.into(),
         TrimStreams { node, broker_epoch, now_ms, trims: Vec::new() }.into(),

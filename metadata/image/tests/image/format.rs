@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use aquifer_image::*;
-use aquifer_types::{BrokerEpoch, ClusterId, DiskId, ObjectId, SegmentId, StreamId, TopicId};
+use aquifer_types::{BrokerEpoch, ClusterId, DiskId, LogIndex, ObjectId, SegmentId, StreamId, TopicId};
 use uuid::Uuid;
 
 use crate::fixture::{Cluster, NODE, OTHER, create_topic, range, register};
@@ -27,7 +27,14 @@ fn one_of_each() -> Vec<Command> {
         alter(ConfigResource::Broker(Some(NODE))),
         alter(ConfigResource::Group("readers".to_owned())),
         AllocateProducerIds { node, broker_epoch, count: 1_000 }.into(),
-        OpenSegment { node, broker_epoch, disk: DiskId(Uuid::from_u128(5)), members: vec![mirror] }.into(),
+        OpenSegment {
+            node,
+            broker_epoch,
+            disk: DiskId(Uuid::from_u128(5)),
+            members: vec![mirror],
+            needed: 0,
+        }
+        .into(),
         CloseSegment { segment, node, broker_epoch, end_lsn: 4_096 }.into(),
         ReleaseSegment { segment, node, broker_epoch }.into(),
         PrepareObjects { node, broker_epoch, count: 2, now_ms, time_limit_ms: 60_000 }.into(),
@@ -43,6 +50,34 @@ fn one_of_each() -> Vec<Command> {
         TrimStreams { node, broker_epoch, now_ms, trims: vec![(StreamId(1), 20)] }.into(),
         ExpirePrepared { now_ms }.into(),
         RemoveObjects { objects: vec![ObjectId(1), ObjectId(2)] }.into(),
+    ]
+}
+
+/// The same for what the release with mirrored segments added.
+fn one_of_each_added() -> Vec<Command> {
+    let (node, owner, broker_epoch, now_ms) = (NODE, OTHER, BrokerEpoch(2), 1_700_000_000_000);
+    let disk = DiskId(Uuid::from_u128(5));
+    let members = vec![SegmentMember { node: OTHER, disk: DiskId(Uuid::from_u128(12)) }];
+    let (segment, end_lsn) = (SegmentId(9), 4_096);
+    let ranges = vec![range(StreamId(1), 0, 300)];
+    vec![
+        OfferMirror { node, broker_epoch, disk }.into(),
+        FenceBroker { node, broker_epoch }.into(),
+        OpenSegment { node, broker_epoch, disk, members: members.clone(), needed: 2 }.into(),
+        RollSegment { segment, end_lsn, node, broker_epoch, disk, members, needed: 2 }.into(),
+        TakeOver {
+            node,
+            broker_epoch,
+            owner,
+            segments: vec![
+                SegmentEnd { segment, sealed_at: Some(LogIndex(30)), end_lsn },
+                SegmentEnd { segment: SegmentId(8), sealed_at: None, end_lsn: 17 },
+            ],
+            objects: vec![RecoveredObject { object: ObjectId(4), size_bytes: 8_192, ranges }],
+            leaders: vec![(TopicId(Uuid::from_u128(3)), 1, NODE)],
+            now_ms,
+        }
+        .into(),
     ]
 }
 
@@ -67,7 +102,7 @@ fn one_of_everything() -> Image {
     let (node, broker_epoch, disk) = (NODE, cluster.epoch(NODE), DiskId(Uuid::from_u128(5)));
     for closed in [true, false] {
         let mirror = SegmentMember { node: OTHER, disk };
-        cluster.ok(OpenSegment { node, broker_epoch, disk, members: vec![mirror] });
+        cluster.ok(OpenSegment { node, broker_epoch, disk, members: vec![mirror], needed: 0 });
         let segment = SegmentId::from(cluster.image.applied());
         if closed {
             cluster.ok(CloseSegment { segment, node, broker_epoch, end_lsn: 77 });
@@ -93,6 +128,7 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 const GOLDEN_COMMANDS: &str = include_str!("../golden/commands-v1.txt");
+const GOLDEN_ADDED: &str = include_str!("../golden/commands-v1-mirrors.txt");
 const GOLDEN_SNAPSHOT: &str = include_str!("../golden/snapshot-v1.txt");
 
 #[test]
@@ -109,6 +145,16 @@ fn commands_are_written_as_in_the_first_release() {
     let written: String =
         one_of_each().iter().map(|c| format!("{} {}\n", c.name(), hex(&encode_command(c)))).collect();
     assert!(written == GOLDEN_COMMANDS, "the command format changed; it is now:\n{written}");
+}
+
+#[test]
+fn commands_of_the_release_with_mirrors_stay_as_they_are() {
+    let added = one_of_each_added();
+    let written: String =
+        added.iter().map(|c| format!("{} {}\n", c.name(), hex(&encode_command(c)))).collect();
+    assert!(written == GOLDEN_ADDED, "the command format changed; it is now:\n{written}");
+    let decode = |line: &str| decode_command(&unhex(line.split_once(' ').unwrap().1)).unwrap();
+    assert_eq!(GOLDEN_ADDED.lines().map(decode).collect::<Vec<_>>(), added);
 }
 
 #[test]

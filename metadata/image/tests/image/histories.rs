@@ -34,6 +34,10 @@ enum Wish {
     Open { node: u32 },
     Close { segment: Index, end_lsn: u64 },
     Release { segment: Index },
+    OpenMirrored { node: u32, needed: u32 },
+    Roll { segment: Index, end_lsn: u64 },
+    Fence { node: u32 },
+    TakeOver { owner: u32, object: Index, parts: Vec<Part>, off: u64, leader: u32 },
 }
 
 /// A range: of which stream, how long, how far from where it has to begin, whether it is a checkpoint.
@@ -45,12 +49,19 @@ struct Part {
     checkpoint: bool,
 }
 
+fn a_part() -> impl Strategy<Value = Part> {
+    let off = prop_oneof![38 => Just(0_i64), 1 => Just(1), 1 => Just(-1)];
+    (any::<Index>(), 1..20_u64, off, any::<bool>()).prop_map(|(stream, length, off, checkpoint)| Part {
+        stream,
+        length,
+        off,
+        checkpoint,
+    })
+}
+
 fn wish() -> impl Strategy<Value = Wish> {
     let node = || 1..=NODES;
     let rarely = || prop::bool::weighted(0.05);
-    let off = prop_oneof![38 => Just(0_i64), 1 => Just(1), 1 => Just(-1)];
-    let part = (any::<Index>(), 1..20_u64, off, any::<bool>())
-        .prop_map(|(stream, length, off, checkpoint)| Part { stream, length, off, checkpoint });
     prop_oneof![
         1 => (node(), 0..3_u128).prop_map(|(node, incarnation)| Wish::Register { node, incarnation }),
         2 => (0..NAMES.len(), vec(1..=NODES + 1, 0..4)).prop_map(|(name, leaders)| Wish::Create { name, leaders }),
@@ -62,7 +73,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => (node(), rarely()).prop_map(|(node, stale)| Wish::ProducerIds { node, stale }),
         4 => (node(), 0..3_u32, 0..50_i64)
             .prop_map(|(node, count, limit_ms)| Wish::Prepare { node, count, limit_ms }),
-        12 => (any::<Index>(), vec(part, 0..5), rarely())
+        12 => (any::<Index>(), vec(a_part(), 0..5), rarely())
             .prop_map(|(object, parts, foreign)| Wish::Commit { object, parts, foreign }),
         2 => any::<Index>().prop_map(|entry| Wish::Repeat { entry }),
         4 => (node(), vec((any::<Index>(), -5..30_i64), 0..4))
@@ -73,6 +84,11 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => node().prop_map(|node| Wish::Open { node }),
         1 => (any::<Index>(), 0..3_u64).prop_map(|(segment, end_lsn)| Wish::Close { segment, end_lsn }),
         1 => any::<Index>().prop_map(|segment| Wish::Release { segment }),
+        1 => (node(), 0..3_u32).prop_map(|(node, needed)| Wish::OpenMirrored { node, needed }),
+        2 => (any::<Index>(), 0..9_u64).prop_map(|(segment, end_lsn)| Wish::Roll { segment, end_lsn }),
+        1 => node().prop_map(|node| Wish::Fence { node }),
+        4 => (node(), any::<Index>(), vec(a_part(), 0..3), 0..2_u64, node())
+            .prop_map(|(owner, object, parts, off, leader)| Wish::TakeOver { owner, object, parts, off, leader }),
     ]
 }
 
@@ -98,13 +114,11 @@ impl Model {
     fn applied(&mut self, command: &Command, first_time: bool, image: &Image) {
         match command {
             Command::CommitObject(commit) if first_time => {
-                for range in &commit.ranges {
-                    let Some((start, end)) = self.streams.get_mut(&range.stream) else { continue };
-                    *end = range.end;
-                    if range.replaces_older {
-                        *start = range.first.max(*start);
-                    }
-                    self.ranges.push((commit.object, range.stream, range.end));
+                self.committed(commit.object, &commit.ranges);
+            }
+            Command::TakeOver(taken) if first_time => {
+                for object in &taken.objects {
+                    self.committed(object.object, &object.ranges);
                 }
             }
             Command::TrimStreams(trim) => {
@@ -120,6 +134,17 @@ impl Model {
                     self.streams.entry(stream.id).or_default();
                 }
             }
+        }
+    }
+
+    fn committed(&mut self, object: ObjectId, ranges: &[StreamRange]) {
+        for range in ranges {
+            let Some((start, end)) = self.streams.get_mut(&range.stream) else { continue };
+            *end = range.end;
+            if range.replaces_older {
+                *start = range.first.max(*start);
+            }
+            self.ranges.push((object, range.stream, range.end));
         }
     }
 
@@ -209,16 +234,70 @@ impl Run {
             }
             Wish::Open { node } => {
                 let (node, disk) = (NodeId(*node), aquifer_types::DiskId::ZERO);
-                OpenSegment { node, broker_epoch: self.epoch(node), disk, members: Vec::new() }.into()
+                OpenSegment { node, broker_epoch: self.epoch(node), disk, members: Vec::new(), needed: 0 }
+                    .into()
             }
             Wish::Close { segment: index, end_lsn } => {
                 let (segment, node) = segment(index)?;
                 CloseSegment { segment, node, broker_epoch: self.epoch(node), end_lsn: *end_lsn }.into()
             }
+            Wish::OpenMirrored { node, needed } => {
+                let (node, disk) = (NodeId(*node), aquifer_types::DiskId::ZERO);
+                let members = self.others(node).map(|node| SegmentMember { node, disk }).collect();
+                OpenSegment { node, broker_epoch: self.epoch(node), disk, members, needed: *needed }.into()
+            }
+            Wish::Roll { segment: index, end_lsn } => {
+                let ((segment, node), disk) = (segment(index)?, aquifer_types::DiskId::ZERO);
+                let members = self.others(node).map(|node| SegmentMember { node, disk }).collect();
+                let (broker_epoch, end_lsn) = (self.epoch(node), *end_lsn);
+                RollSegment { segment, end_lsn, node, broker_epoch, disk, members, needed: 0 }.into()
+            }
+            Wish::Fence { node } => {
+                let node = NodeId(*node);
+                FenceBroker { node, broker_epoch: self.epoch(node) }.into()
+            }
+            Wish::TakeOver { owner, object, parts, off, leader } => {
+                self.take_over(NodeId(*owner), object, parts, *off, NodeId(*leader))?.into()
+            }
             Wish::Release { segment: index } => {
                 let (segment, node) = segment(index)?;
                 ReleaseSegment { segment, node, broker_epoch: self.epoch(node) }.into()
             }
+        })
+    }
+
+    fn others(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        (1..=NODES).map(NodeId).filter(move |other| *other != node)
+    }
+
+    /// What the preparer of an object finds in the WAL of `owner`, in part.
+    fn take_over(
+        &self,
+        owner: NodeId,
+        object: &Index,
+        parts: &[Part],
+        off: u64,
+        leader: NodeId,
+    ) -> Option<TakeOver> {
+        let commit = self.commit_for(object, parts, Some(owner))?;
+        let end = |segment: &Segment| {
+            let base = segment.continues.map_or(0, |(_, base)| base);
+            let (sealed_at, end_lsn) = match segment.state {
+                SegmentState::Sealing { at } => (Some(at), base + 5 - off),
+                SegmentState::Closed { end_lsn } => (None, end_lsn),
+                SegmentState::Open => (None, 0),
+            };
+            SegmentEnd { segment: segment.id, sealed_at, end_lsn }
+        };
+        let CommitObject { node, broker_epoch, object, size_bytes, now_ms, ranges } = commit;
+        Some(TakeOver {
+            node,
+            broker_epoch,
+            owner,
+            segments: self.image.segments_left_by(owner).map(end).collect(),
+            objects: vec![RecoveredObject { object, size_bytes, ranges }],
+            leaders: self.image.led_by(owner).map(|(topic, index)| (topic, index, leader)).collect(),
+            now_ms,
         })
     }
 
@@ -231,19 +310,27 @@ impl Run {
     }
 
     fn commit(&self, object: &Index, parts: &[Part], foreign: bool) -> Option<CommitObject> {
-        let (object, mut node) = pick(
+        let mut commit = self.commit_for(object, parts, None)?;
+        if foreign {
+            commit.node = NodeId(commit.node.0 % NODES + 1);
+            commit.broker_epoch = self.epoch(commit.node);
+        }
+        Some(commit)
+    }
+
+    /// A commit by an object's preparer, of streams that `leader` leads, or the preparer itself.
+    fn commit_for(&self, object: &Index, parts: &[Part], leader: Option<NodeId>) -> Option<CommitObject> {
+        let (object, node) = pick(
             object,
             self.image.objects().filter_map(|(id, state)| match state {
                 ObjectState::Prepared { node, .. } => Some((id, *node)),
                 _ => None,
             }),
         )?;
-        if foreign {
-            node = NodeId(node.0 % NODES + 1);
-        }
+        let leader = leader.unwrap_or(node);
         let mut ranges = BTreeMap::new();
         for Part { stream, length, off, checkpoint } in parts {
-            let id = pick(stream, self.streams_for(node))?;
+            let id = pick(stream, self.streams_for(leader))?;
             let first = self.image.stream(id).map_or(0, |stream| stream.end).saturating_add_signed(*off);
             let replaces_older =
                 *checkpoint && self.image.stream(id).is_some_and(|s| s.kind == StreamKind::Meta);
@@ -261,12 +348,13 @@ impl Run {
         self.image.check().expect("invariants");
         self.image.check_follows(&before).expect("nothing goes back");
         if answer.is_ok() {
-            let Command::CommitObject(CommitObject { object, .. }) = command else {
-                self.model.applied(&command, true, &self.image);
-                self.remember(index, command);
-                return;
+            let object = match &command {
+                Command::CommitObject(commit) => Some(commit.object),
+                Command::TakeOver(taken) => taken.objects.first().map(|object| object.object),
+                _ => None,
             };
-            let first_time = matches!(before.object(object), Some(ObjectState::Prepared { .. }));
+            let prepared = |object| matches!(before.object(object), Some(ObjectState::Prepared { .. }));
+            let first_time = object.is_none_or(prepared);
             self.model.applied(&command, first_time, &self.image);
         } else {
             before.advance(index);

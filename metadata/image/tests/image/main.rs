@@ -8,4 +8,5 @@ mod objects;
 mod retention;
 mod scale;
 mod segments;
+mod takeover;
 mod topics;

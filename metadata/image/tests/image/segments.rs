@@ -8,7 +8,7 @@ const DISK: DiskId = DiskId(Uuid::from_u128(5));
 
 fn open(cluster: &mut Cluster) -> SegmentId {
     let broker_epoch = cluster.epoch(NODE);
-    match cluster.ok(OpenSegment { node: NODE, broker_epoch, disk: DISK, members: Vec::new() }) {
+    match cluster.ok(OpenSegment { node: NODE, broker_epoch, disk: DISK, members: Vec::new(), needed: 0 }) {
         Outcome::SegmentOpened { segment } => segment,
         other => panic!("{other:?}"),
     }
@@ -89,6 +89,7 @@ fn mirrors_are_brokers_of_the_cluster() {
         broker_epoch,
         disk: DISK,
         members: vec![SegmentMember { node, disk: DISK }],
+        needed: 0,
     };
     cluster.ok(with(OTHER));
     assert_eq!(cluster.refused(with(NodeId(9))), Rejection::UnknownBroker { node: NodeId(9) });
