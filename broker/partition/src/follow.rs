@@ -106,6 +106,7 @@ fn apply_partition(inner: &Arc<Inner>, image: &Image, change: PartitionChange<'_
     };
     if partition.leader != Some(inner.config.node) {
         inner.close(key);
+        inner.streams.release(partition.data);
         return;
     }
     if let Some(open) = inner.opened(key) {

@@ -26,6 +26,7 @@ mod checkpoint;
 mod epochs;
 mod error;
 mod follow;
+mod hand_over;
 mod offsets;
 mod partition;
 mod partitions;

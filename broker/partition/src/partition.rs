@@ -8,6 +8,7 @@ use aquifer_runtime::Clock;
 use aquifer_stream::{AppendError as StreamAppendError, Batch, Checkpoint, Description, Lsn, Stream};
 use aquifer_types::{StreamId, TopicId};
 use bytes::{Bytes, BytesMut};
+use tokio::sync::watch;
 
 use crate::config::TopicConfig;
 use crate::epochs::EpochStart;
@@ -106,6 +107,8 @@ pub struct Partition {
     watchers: Watchers,
     config: RwLock<Arc<TopicConfig>>,
     closed: AtomicBool,
+    /// Whether appends wait because the partition is being handed over.
+    held: watch::Sender<bool>,
 }
 
 impl Partition {
@@ -140,6 +143,7 @@ impl Partition {
             watchers: Watchers::default(),
             config: RwLock::new(config),
             closed: AtomicBool::new(false),
+            held: watch::Sender::new(false),
         });
         let owner: Weak<dyn Checkpoint> = Arc::downgrade(&partition) as Weak<dyn Checkpoint>;
         partition.stream.attach(owner);
@@ -316,7 +320,38 @@ impl Partition {
     pub(crate) fn close(&self) {
         self.state().close();
         self.closed.store(true, Ordering::Release);
+        self.held.send_replace(false);
         self.watchers.wake_all();
+    }
+
+    /// Refuses appends until [`resume`](Self::resume): what there is shall be handed over.
+    pub(crate) fn hold(&self) {
+        self.state().hold();
+        self.held.send_replace(true);
+    }
+
+    /// Takes appends again, unless the partition was closed meanwhile.
+    pub(crate) fn resume(&self) {
+        self.state().resume();
+        self.held.send_replace(false);
+    }
+
+    /// Whether appends are refused for the moment of a hand-over.
+    pub fn is_held(&self) -> bool {
+        *self.held.borrow()
+    }
+
+    /// Waits until the partition was handed over, or takes appends again.
+    pub async fn released(&self) {
+        // An error means that the partition is gone, and this handle with it.
+        let _ = self.held.subscribe().wait_for(|held| !held).await;
+    }
+
+    /// Waits until everything appended so far is durable.
+    pub(crate) async fn settled(&self) -> Result<(), AppendError> {
+        let last = self.state().last_lsn();
+        let pending = last.map(|lsn| (self.stream.clone(), lsn));
+        CommitTicket { pending }.wait().await
     }
 
     pub(crate) fn expire_producers(&self, now_ms: i64, expiration_ms: i64) {

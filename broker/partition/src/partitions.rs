@@ -1,6 +1,7 @@
 //! All partitions that this node leads, following the metadata image.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub(crate) struct Inner {
     /// Ticks when a partition opens, closes or changes its leader epoch.
     changed: watch::Sender<u64>,
     pub(crate) opening: Semaphore,
+    /// Whether a hand-over holds appends.
+    pub(crate) holding: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -89,8 +92,10 @@ impl Partitions {
             slots: RwLock::default(),
             changed: watch::Sender::new(0),
             opening: Semaphore::new(OPENS_IN_FLIGHT),
+            holding: AtomicBool::new(false),
         });
         crate::follow::start(&inner);
+        crate::hand_over::start(&inner);
         Self(inner)
     }
 
@@ -134,6 +139,11 @@ impl Partitions {
     /// Waits until they have. Others may take the room first.
     pub async fn room(&self, bytes: usize) {
         self.0.streams.room(bytes as u64).await;
+    }
+
+    /// Whether some partition may be in the middle of a hand-over. Cheap.
+    pub fn holds_any(&self) -> bool {
+        self.0.holding.load(Ordering::Relaxed)
     }
 
     /// Whether every partition that this node leads by the current image is open.

@@ -18,6 +18,7 @@ pub(crate) struct State {
     /// The newest append of this process, for waiting on behalf of duplicates.
     last_lsn: Option<Lsn>,
     closed: bool,
+    held: bool,
 }
 
 /// What an append does.
@@ -33,7 +34,15 @@ impl State {
     /// The state at `checkpoint`, for a log that starts at `log_start`.
     pub(crate) fn restore(checkpoint: Checkpoint, log_start: i64) -> Self {
         let Checkpoint { cut, epochs, producers } = checkpoint;
-        let mut state = Self { leader_epoch: -1, end: cut, epochs, producers, last_lsn: None, closed: false };
+        let mut state = Self {
+            leader_epoch: -1,
+            end: cut,
+            epochs,
+            producers,
+            last_lsn: None,
+            closed: false,
+            held: false,
+        };
         state.epochs.trim(log_start);
         state
     }
@@ -69,7 +78,7 @@ impl State {
 
     /// Decides about a batch; changes nothing.
     pub(crate) fn plan(&self, header: &BatchHeader, origin: Origin) -> Result<Plan, AppendError> {
-        if self.closed {
+        if self.closed || self.held {
             return Err(AppendError::NotLeader);
         }
         if header.is_transactional() {
@@ -97,6 +106,16 @@ impl State {
     /// The newest append since the start; what recovery found is durable.
     pub(crate) fn last_lsn(&self) -> Option<Lsn> {
         self.last_lsn
+    }
+
+    /// Nothing is appended until [`resume`](Self::resume).
+    pub(crate) fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// Appends go on.
+    pub(crate) fn resume(&mut self) {
+        self.held = false;
     }
 
     /// Nothing more is appended.

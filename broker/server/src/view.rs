@@ -61,9 +61,16 @@ pub(crate) fn controller(image: &Image) -> BrokerId {
     image.brokers().next().map_or(BrokerId(-1), |broker| broker_id(broker.node))
 }
 
-/// The replicas that clients see: the leader, then as many others as the nominal factor asks for and
-/// the cluster has. Copies are the storage's business, so all of them are in sync.
+/// The replicas that clients see: those that a user assigned, else the leader and as many others as the nominal
+/// factor asks for and the cluster has. Copies are the storage's business, so all of them are in sync.
 pub(crate) fn replicas(image: &Image, topic: &Topic, partition: &Partition) -> Vec<BrokerId> {
+    let index = image.stream(partition.data).map(|stream| stream.partition);
+    if let Some(assigned) = index.and_then(|index| image.assigned_replicas(topic.id, index)) {
+        // Whoever leads beside the assignment, after a failure say, stands in for its last.
+        let stands_in = partition.leader.filter(|leader| !assigned.contains(leader));
+        let kept = assigned.len() - usize::from(stands_in.is_some());
+        return stands_in.iter().chain(&assigned[..kept]).map(|node| broker_id(*node)).collect();
+    }
     let Some(leader) = partition.leader else { return Vec::new() };
     let wanted = usize::try_from(topic.replication_factor).unwrap_or(1).max(1);
     let nodes = || image.brokers().map(|broker| broker.node);

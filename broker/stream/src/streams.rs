@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aquifer_types::StreamId;
+use aquifer_types::{BrokerEpoch, NodeId, StreamId};
 use tracing::{info, warn};
 
 use crate::lock::lock;
@@ -99,6 +99,20 @@ impl Streams {
         if let Some(stream) = stream {
             stream.remove();
         }
+    }
+
+    /// Forgets a stream that another broker leads now: its memory is free from now on. What of it is not in the
+    /// store is not this broker's to offload any more.
+    pub fn release(&self, data: StreamId) {
+        let stream = lock(&self.0.streams).remove(&data);
+        if let Some(stream) = stream {
+            stream.remove();
+        }
+    }
+
+    /// This node and its registration.
+    pub fn registration(&self) -> (NodeId, BrokerEpoch) {
+        (self.0.node, self.0.broker_epoch)
     }
 
     /// Raises the start of many streams in one command (retention).

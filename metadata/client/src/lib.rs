@@ -15,5 +15,6 @@ mod client;
 mod error;
 mod follower;
 
+pub use aquifer_quorum::Effect;
 pub use client::{ClientConfig, MetadataClient};
 pub use error::ProposeError;

@@ -30,6 +30,10 @@ pub enum Command {
     OfferMirror(OfferMirror),
     /// Takes a broker for dead: what it proposes is refused, and its mirrored WAL segments are sealed.
     FenceBroker(FenceBroker),
+    /// Asks for a partition to be led by another broker, or withdraws that.
+    MovePartition(MovePartition),
+    /// The leader gives partitions away that were asked to move.
+    HandOver(HandOver),
     /// Opens a WAL segment.
     OpenSegment(OpenSegment),
     /// Closes a WAL segment and opens the one that continues it.
@@ -109,6 +113,43 @@ pub struct CreatePartitions {
     pub total: i32,
     /// The leaders of the new partitions, in order of partition index.
     pub leaders: Vec<NodeId>,
+}
+
+/// See [`Command::MovePartition`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovePartition {
+    /// The topic.
+    pub topic: TopicId,
+    /// The partition's index.
+    pub index: i32,
+    /// The next leader; `None`, or the one that leads, ends a move that was asked for.
+    pub to: Option<NodeId>,
+    /// The replicas that clients shall be shown from now on; `None` leaves them as they are.
+    pub replicas: Option<Vec<NodeId>>,
+}
+
+/// See [`Command::HandOver`]. Answered by [`Outcome::HandedOver`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandOver {
+    /// The leader.
+    pub node: NodeId,
+    /// Its registration.
+    pub broker_epoch: BrokerEpoch,
+    /// Partitions that take no appends any more and whose records are all in committed objects.
+    pub partitions: Vec<HandedOver>,
+}
+
+/// One partition of a [`HandOver`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedOver {
+    /// The topic.
+    pub topic: TopicId,
+    /// The partition's index.
+    pub index: i32,
+    /// [`Moving::asked_at`](crate::Moving::asked_at) of the move.
+    pub asked_at: LogIndex,
+    /// Where the log ends: must be the stream's committed end.
+    pub end: u64,
 }
 
 /// What a dynamic config belongs to.
@@ -377,6 +418,11 @@ pub enum Outcome {
         /// How many.
         count: u32,
     },
+    /// The partitions are led by those to whom they were to move.
+    HandedOver {
+        /// Those that stay, because their move was withdrawn or something of them is not committed.
+        kept: Vec<(TopicId, i32)>,
+    },
     /// The segment may be written.
     SegmentOpened {
         /// Its id.
@@ -441,6 +487,8 @@ into_command!(
     AllocateProducerIds,
     OfferMirror,
     FenceBroker,
+    MovePartition,
+    HandOver,
     OpenSegment,
     RollSegment,
     CloseSegment,

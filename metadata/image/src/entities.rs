@@ -101,6 +101,18 @@ pub struct Partition {
     pub leader: Option<NodeId>,
     /// Raised each time leadership is granted, also to the same node.
     pub leader_epoch: LeaderEpoch,
+    /// The leader shall hand it over, as soon as nothing of it is left in the leader's WAL.
+    #[serde(default)]
+    pub moving: Option<Moving>,
+}
+
+/// A move that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moving {
+    /// The next leader.
+    pub to: NodeId,
+    /// The entry that asked. A hand-over names it: one that is late cannot pass for the answer to another move.
+    pub asked_at: LogIndex,
 }
 
 /// Which of a partition's streams.

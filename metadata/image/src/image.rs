@@ -42,6 +42,8 @@ pub struct Image {
     pub(crate) brokers: OrdMap<NodeId, Arc<Broker>>,
     pub(crate) topics: OrdMap<TopicId, Arc<Topic>>,
     pub(crate) partitions: OrdMap<(TopicId, i32), Partition>,
+    /// Replicas as a user assigned them, of partitions where one did.
+    pub(crate) assigned: OrdMap<(TopicId, i32), Arc<[NodeId]>>,
     /// Of brokers and groups; a topic has its own.
     pub(crate) configs: OrdMap<ConfigResource, Configs>,
     pub(crate) streams: OrdMap<StreamId, Stream>,
@@ -120,6 +122,16 @@ impl Image {
     /// A partition.
     pub fn partition(&self, topic: TopicId, index: i32) -> Option<&Partition> {
         self.partitions.get(&(topic, index))
+    }
+
+    /// The replicas that a user assigned to a partition, if one did; shown, never acted upon.
+    pub fn assigned_replicas(&self, topic: TopicId, index: i32) -> Option<&[NodeId]> {
+        self.assigned.get(&(topic, index)).map(AsRef::as_ref)
+    }
+
+    /// Partitions that are to move, with where to.
+    pub fn moving(&self) -> impl Iterator<Item = ((TopicId, i32), NodeId)> {
+        self.partitions.iter().filter_map(|(key, partition)| Some((*key, partition.moving?.to)))
     }
 
     /// A topic's partitions, by index.

@@ -37,7 +37,7 @@ pub use codec::{DecodeError, decode_command, decode_snapshot, encode_command, en
 pub use command::*;
 pub use diff::{PartitionChange, TopicChange};
 pub use entities::{
-    Broker, Commit, CommittedRange, Endpoint, ObjectState, Partition, SecurityProtocol, Segment,
+    Broker, Commit, CommittedRange, Endpoint, Moving, ObjectState, Partition, SecurityProtocol, Segment,
     SegmentMember, SegmentState, Stream, StreamKind, Topic,
 };
 pub use image::{Changed, Configs, Image};

@@ -86,6 +86,14 @@ pub enum Rejection {
         /// Who has it.
         name: String,
     },
+    /// The topic has no such partition.
+    #[error("topic {topic} has no partition {index}")]
+    UnknownPartition {
+        /// The topic.
+        topic: TopicId,
+        /// The index asked for.
+        index: i32,
+    },
     /// No topic has this id.
     #[error("topic id {id} does not exist")]
     UnknownTopicId {

@@ -24,6 +24,9 @@ pub(crate) const START_MS: i64 = 1_700_000_000_000;
 /// The node.
 pub(crate) const NODE: NodeId = NodeId(1);
 
+/// A second one.
+pub(crate) const OTHER: NodeId = NodeId(2);
+
 /// What outlives a process.
 pub(crate) struct Machine {
     pub(crate) disk: SimulatedDisk,
@@ -68,6 +71,22 @@ impl Machine {
         let quorum = QuorumConfig::new(NODE, Storage::Memory(self.metadata.clone()), formation);
         let quorum = Quorum::start(quorum, router.endpoint(NODE), &self.random, &tasks).await.unwrap();
         router.attach(&quorum);
+        self.broker(config, quorum, &self.disk, tasks).await
+    }
+
+    /// Starts a second broker, [`OTHER`], beside `first`: a disk of its own, the same store and quorum.
+    pub(crate) async fn join(&self, first: &Node, disk: &SimulatedDisk) -> Node {
+        self.broker(PartitionsConfig::new(OTHER), first.quorum.clone(), disk, TaskGroup::new()).await
+    }
+
+    async fn broker(
+        &self,
+        config: PartitionsConfig,
+        quorum: Quorum,
+        disk: &SimulatedDisk,
+        tasks: TaskGroup,
+    ) -> Node {
+        let id = config.node;
         let metadata = MetadataClient::start(quorum.clone(), ClientConfig::default(), &tasks).await.unwrap();
         let endpoint = Endpoint {
             listener: "PLAINTEXT".to_owned(),
@@ -76,7 +95,7 @@ impl Machine {
             security: SecurityProtocol::Plaintext,
         };
         let register = RegisterBroker {
-            node: NODE,
+            node: id,
             incarnation: self.random.uuid(),
             endpoints: vec![endpoint],
             rack: None,
@@ -84,14 +103,14 @@ impl Machine {
         let Outcome::BrokerRegistered { epoch } = metadata.propose(register).await.unwrap() else {
             panic!("registering is answered with an epoch");
         };
-        let identity = Identity { cluster: 1, disk: 1, owner: NODE.get() };
+        let identity = Identity { cluster: 1, disk: 1, owner: id.get() };
         let wal = WalConfig { capacity_bytes: 16 << 20, ..WalConfig::default() };
-        let wal = aquifer_wal::open(wal, self.disk.attach().unwrap(), identity).await.unwrap();
+        let wal = aquifer_wal::open(wal, disk.attach().unwrap(), identity).await.unwrap();
         let parts = StreamsParts {
             wal,
             store: self.store.clone(),
             metadata: metadata.clone(),
-            node: NODE,
+            node: id,
             broker_epoch: epoch,
             disk: DiskId::ZERO,
             describe,

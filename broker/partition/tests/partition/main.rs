@@ -8,6 +8,7 @@ mod histories;
 mod idle;
 mod long_polls;
 mod machine;
+mod moves;
 mod offsets;
 mod registry;
 mod restarts;

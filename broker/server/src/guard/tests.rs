@@ -41,6 +41,8 @@ fn cases() -> Vec<Case> {
         Case(&shapes::DESCRIBE_TOPIC_PARTITIONS, 0, 0, decode::<DescribeTopicPartitionsRequest>),
         Case(&shapes::DESCRIBE_LOG_DIRS, 1, 4, decode::<DescribeLogDirsRequest>),
         Case(&shapes::FIND_COORDINATOR, 0, 6, decode::<FindCoordinatorRequest>),
+        Case(&shapes::ALTER_PARTITION_REASSIGNMENTS, 0, 1, decode::<AlterPartitionReassignmentsRequest>),
+        Case(&shapes::ELECT_LEADERS, 0, 2, decode::<ElectLeadersRequest>),
         Case(&shapes::LIST_PARTITION_REASSIGNMENTS, 0, 0, decode::<ListPartitionReassignmentsRequest>),
         Case(&shapes::CREATE_TOPICS, 2, 7, decode::<CreateTopicsRequest>),
         Case(&shapes::DELETE_TOPICS, 1, 6, decode::<DeleteTopicsRequest>),

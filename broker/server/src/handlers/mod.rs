@@ -3,6 +3,7 @@
 use crate::dispatch::Api;
 
 mod alter_configs;
+mod alter_partition_reassignments;
 pub(crate) mod api_versions;
 mod create_partitions;
 mod create_topics;
@@ -14,6 +15,7 @@ mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod find_coordinator;
 mod heartbeat;
@@ -57,7 +59,9 @@ pub(crate) static APIS: &[&Api] = &[
     &describe_log_dirs::API,
     &create_partitions::API,
     &delete_groups::API,
+    &elect_leaders::API,
     &alter_configs::INCREMENTAL_API,
+    &alter_partition_reassignments::API,
     &list_partition_reassignments::API,
     &offset_delete::API,
     &describe_cluster::API,

@@ -6,5 +6,6 @@ mod client;
 mod connections;
 mod groups;
 mod node;
+mod reassignments;
 mod records;
 mod versions;

@@ -27,6 +27,7 @@ pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 /// A node with its clients' way in.
 pub(crate) struct Node {
     pub(crate) server: Server,
+    pub(crate) metadata: MetadataClient,
     pub(crate) tasks: TaskGroup,
 }
 
@@ -76,9 +77,9 @@ impl Node {
             random.clone(),
             &tasks,
         );
-        let services = Services { clock, random, metadata, partitions, groups };
+        let services = Services { clock, random, metadata: metadata.clone(), partitions, groups };
         let server = Server::start(config, Vec::new(), services, &tasks);
-        Self { server, tasks }
+        Self { server, metadata, tasks }
     }
 
     /// A client with a connection of its own.

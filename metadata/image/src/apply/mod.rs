@@ -3,6 +3,7 @@
 //! Each command is first checked against the image, then carried out without a way to fail: so a refused
 //! one changes nothing.
 
+mod moves;
 mod objects;
 mod registry;
 mod segments;
@@ -38,6 +39,8 @@ impl Image {
             Command::CreatePartitions(command) => topics::create_partitions(self, command),
             Command::OfferMirror(command) => registry::offer_mirror(self, command),
             Command::FenceBroker(command) => registry::fence_broker(self, command),
+            Command::MovePartition(command) => moves::start(self, command),
+            Command::HandOver(command) => moves::hand_over(self, command),
             Command::OpenSegment(command) => segments::open(self, command),
             Command::RollSegment(command) => segments::roll(self, command),
             Command::CloseSegment(command) => segments::close(self, command),

@@ -107,7 +107,8 @@ fn add_partitions(image: &mut Image, id: TopicId, leaders: &[NodeId]) {
             stream
         };
         let (data, meta) = (stream(StreamKind::Data), stream(StreamKind::Meta));
-        let partition = Partition { data, meta, leader: Some(leader), leader_epoch: LeaderEpoch(0) };
+        let (leader_epoch, moving) = (LeaderEpoch(0), None);
+        let partition = Partition { data, meta, leader: Some(leader), leader_epoch, moving };
         image.partitions.insert((id, index), partition);
         image.led.entry(leader).or_default().insert((id, index));
     }
@@ -123,6 +124,7 @@ pub(super) fn delete(image: &mut Image, command: &DeleteTopic) -> Result<Outcome
     for index in 0..topic.partition_count {
         let key = (topic.id, index);
         let partition = image.partitions.remove(&key).expect("a topic has all partitions below its count");
+        image.assigned.remove(&key);
         if let Some(leader) = partition.leader {
             let led = image.led.get_mut(&leader).expect("the led index knows each leader");
             led.remove(&key);

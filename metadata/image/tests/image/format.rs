@@ -14,6 +14,7 @@ fn one_of_each() -> Vec<Command> {
     let (node, broker_epoch, now_ms) = (NODE, BrokerEpoch(2), 1_700_000_000_000);
     let segment = SegmentId(9);
     let configs = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
+    let handed_over = HandedOver { topic: TopicId(Uuid::from_u128(3)), index: 1, asked_at: LogIndex(8), end: 300 };
     let mirror = SegmentMember { node: OTHER, disk: DiskId(Uuid::from_u128(12)) };
     let checkpoint = StreamRange { max_timestamp_ms: -1, replaces_older: true, ..range(StreamId(2), 0, 1) };
     vec![
@@ -35,6 +36,14 @@ fn one_of_each() -> Vec<Command> {
             needed: 0,
         }
         .into(),
+        MovePartition {
+            topic: TopicId(Uuid::from_u128(3)),
+            index: 1,
+            to: Some(OTHER),
+            replicas: Some(vec![OTHER, NODE]),
+        }
+        .into(),
+        HandOver { node, broker_epoch, partitions: vec![handed_over] }.into(),
         CloseSegment { segment, node, broker_epoch, end_lsn: 4_096 }.into(),
         ReleaseSegment { segment, node, broker_epoch }.into(),
         PrepareObjects { node, broker_epoch, count: 2, now_ms, time_limit_ms: 60_000 }.into(),
@@ -109,6 +118,8 @@ fn one_of_everything() -> Image {
         }
     }
     cluster.ok(AllocateProducerIds { node, broker_epoch, count: 5 });
+    let (topic, replicas) = (cluster.topic("t"), Some(vec![OTHER, NODE]));
+    cluster.ok(MovePartition { topic, index: 1, to: Some(OTHER), replicas });
     cluster.image
 }
 

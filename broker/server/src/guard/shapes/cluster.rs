@@ -77,6 +77,49 @@ pub(crate) const FIND_COORDINATOR: Shape = Shape {
     ],
 };
 
+/// AlterPartitionReassignments, key 45.
+pub(crate) const ALTER_PARTITION_REASSIGNMENTS: Shape = Shape {
+    api: "AlterPartitionReassignments",
+    flexible_from: 0,
+    fields: &[
+        field("timeout_ms", 0, LAST, Fixed(4)),
+        field("allow_replication_factor_change", 1, LAST, Fixed(1)),
+        field(
+            "topics",
+            0,
+            LAST,
+            List(&[
+                field("name", 0, LAST, Text),
+                field(
+                    "partitions",
+                    0,
+                    LAST,
+                    List(&[
+                        field("partition_index", 0, LAST, Fixed(4)),
+                        field("replicas", 0, LAST, FixedList(4)),
+                    ]),
+                ),
+            ]),
+        ),
+    ],
+};
+
+/// ElectLeaders, key 43.
+pub(crate) const ELECT_LEADERS: Shape = Shape {
+    api: "ElectLeaders",
+    flexible_from: 2,
+    fields: &[
+        field("election_type", 1, LAST, Fixed(1)),
+        field(
+            "topic_partitions",
+            0,
+            LAST,
+            List(&[field("topic", 0, LAST, Text), field("partitions", 0, LAST, FixedList(4))]),
+        ),
+        field("timeout_ms", 0, LAST, Fixed(4)),
+    ],
+};
+
 /// ListPartitionReassignments, key 46.
 pub(crate) const LIST_PARTITION_REASSIGNMENTS: Shape = Shape {
     api: "ListPartitionReassignments",

@@ -30,9 +30,10 @@ const ZSTD_FROM: i16 = 7;
 /// Before a producer is told that the WAL is full though there seemed to be room.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
 
-/// How long a full WAL may hold a request before its producer is told. Meanwhile nothing more is read from its
-/// connection: producers go as fast as the store takes their records, instead of sending them over and over.
-const FULL_HOLD: Duration = Duration::from_secs(1);
+/// How long a full WAL, or a partition that is being handed over, may hold a request before its producer is told.
+/// Meanwhile nothing more is read from its connection: producers go as fast as the store takes their records, and
+/// hear at once who leads next, instead of sending their records over and over.
+const HOLD_LIMIT: Duration = Duration::from_secs(1);
 
 /// Client id of Kafka's own admin tools, which may write to internal topics.
 const ADMIN_CLIENT: &str = "__admin_client";
@@ -74,16 +75,29 @@ fn handle(mut call: Call) -> Answer {
         }
     };
     let partitions = &call.context.services.partitions;
-    if partitions.has_room(request.record_bytes()) {
+    if partitions.has_room(request.record_bytes()) && !partitions.holds_any() {
         return append(call, request, buffer_bytes);
     }
-    let partitions = partitions.clone();
     Answer::Held(Box::pin(async move {
-        let room = partitions.room(request.record_bytes());
-        // Without room, the appends themselves say how full the WAL is.
-        let _ = tokio::time::timeout(FULL_HOLD.min(time_limit(request.timeout_ms)), room).await;
+        let limit = HOLD_LIMIT.min(time_limit(request.timeout_ms));
+        // Without room, or still on the move, the appends themselves say so.
+        let _ = tokio::time::timeout(limit, appendable(&call, &request)).await;
         append(call, request, buffer_bytes)
     }))
+}
+
+/// Waits until the WAL has room and none of the partitions is in the middle of a hand-over.
+async fn appendable(call: &Call, request: &ProduceRequest) {
+    let partitions = &call.context.services.partitions;
+    for topic in &request.topics {
+        let Ok(id) = find_topic(call, &topic.key) else { continue };
+        for (index, _) in &topic.partitions {
+            if let Ok(partition) = partitions.get(id, *index) {
+                partition.released().await;
+            }
+        }
+    }
+    partitions.room(request.record_bytes()).await;
 }
 
 fn append(call: Call, request: ProduceRequest, buffer_bytes: usize) -> Answer {
