@@ -10,13 +10,12 @@ use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     AlterPartitionReassignmentsRequest, BrokerId, ElectLeadersRequest, ListPartitionReassignmentsRequest,
-    MetadataRequest, ProduceRequest,
+    MetadataRequest,
 };
 use uuid::Uuid;
 
-use crate::client::{Client, topic};
+use crate::client::{Client, batch, produce, topic};
 use crate::node::{LISTENER, Node};
-use crate::records::{batch, produce};
 
 /// Registers a second broker, which is not there.
 async fn second(node: &Node) {
@@ -87,7 +86,7 @@ async fn a_leader_among_the_new_replicas_stays_until_the_preferred_one_is_electe
     let results = &response.replica_election_results;
     assert_eq!((results.len(), results[0].partition_result[0].error_code), (1, 0));
     while shown(&mut client, "t").await.0 != 2 {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     let named = TopicPartitions::default().with_topic(topic("t")).with_partitions(vec![0, 7]);
     let again = ElectLeadersRequest::default().with_topic_partitions(Some(vec![named]));

@@ -2,6 +2,7 @@
 
 use aquifer_types::NodeId;
 
+use super::takeover::lead;
 use super::{check_count, check_epoch};
 use crate::command::{HandOver, HandedOver, MovePartition, Outcome};
 use crate::entities::{Moving, Partition};
@@ -45,35 +46,19 @@ pub(super) fn hand_over(image: &mut Image, command: &HandOver) -> Result<Outcome
     let mut kept = Vec::new();
     for asked in &command.partitions {
         match may_go(image, command.node, asked) {
-            Some((partition, to)) => give(image, asked, partition, to),
+            Some(to) => lead(image, (asked.topic, asked.index), to),
             None => kept.push((asked.topic, asked.index)),
         }
     }
-    image.changed.topics = image.applied;
     Ok(Outcome::HandedOver { kept })
 }
 
 /// Whether the proposer leads the partition, is still asked to give it away, and left nothing of it in its WAL
 /// (invariant L).
-fn may_go(image: &Image, node: NodeId, asked: &HandedOver) -> Option<(Partition, NodeId)> {
+fn may_go(image: &Image, node: NodeId, asked: &HandedOver) -> Option<NodeId> {
     let partition = *image.partition(asked.topic, asked.index)?;
     let moving = partition.moving.filter(|moving| moving.asked_at == asked.asked_at)?;
-    let reachable = image.broker(moving.to).is_some();
+    let lives = image.broker(moving.to).is_some_and(|broker| broker.fenced.is_none());
     let whole = image.stream(partition.data)?.end == asked.end;
-    (partition.leader == Some(node) && reachable && whole).then_some((partition, moving.to))
-}
-
-fn give(image: &mut Image, asked: &HandedOver, partition: Partition, to: NodeId) {
-    let key = (asked.topic, asked.index);
-    if let Some(from) = partition.leader {
-        let led = image.led.get_mut(&from).expect("the led index knows each leader");
-        led.remove(&key);
-        if led.is_empty() {
-            image.led.remove(&from);
-        }
-    }
-    image.led.entry(to).or_default().insert(key);
-    let leader_epoch = partition.leader_epoch.next();
-    let moved = Partition { leader: Some(to), leader_epoch, moving: None, ..partition };
-    image.partitions.insert(key, moved);
+    (partition.leader == Some(node) && lives && whole).then_some(moving.to)
 }

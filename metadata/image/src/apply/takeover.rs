@@ -140,7 +140,9 @@ fn check_leaders(image: &Image, command: &TakeOver) -> Result<(), Rejection> {
     }
 }
 
-fn lead(image: &mut Image, key: (TopicId, i32), leader: NodeId) {
+/// Gives a partition that exists another leader. A move that was asked of the old one is over: it would be the new
+/// one's to do, which nobody asked.
+pub(super) fn lead(image: &mut Image, key: (TopicId, i32), leader: NodeId) {
     let partition = image.partitions.get_mut(&key).expect("it was checked");
     if let Some(old) = partition.leader.replace(leader) {
         let led = image.led.get_mut(&old).expect("the led index knows each leader");
@@ -150,6 +152,7 @@ fn lead(image: &mut Image, key: (TopicId, i32), leader: NodeId) {
         }
     }
     partition.leader_epoch = partition.leader_epoch.next();
+    partition.moving = None;
     image.led.entry(leader).or_default().insert(key);
     image.changed.topics = image.applied;
 }

@@ -14,7 +14,8 @@ fn one_of_each() -> Vec<Command> {
     let (node, broker_epoch, now_ms) = (NODE, BrokerEpoch(2), 1_700_000_000_000);
     let segment = SegmentId(9);
     let configs = vec![("cleanup.policy".to_owned(), "compact".to_owned())];
-    let handed_over = HandedOver { topic: TopicId(Uuid::from_u128(3)), index: 1, asked_at: LogIndex(8), end: 300 };
+    let handed_over =
+        HandedOver { topic: TopicId(Uuid::from_u128(3)), index: 1, asked_at: LogIndex(8), end: 300 };
     let mirror = SegmentMember { node: OTHER, disk: DiskId(Uuid::from_u128(12)) };
     let checkpoint = StreamRange { max_timestamp_ms: -1, replaces_older: true, ..range(StreamId(2), 0, 1) };
     vec![
