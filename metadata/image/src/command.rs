@@ -30,8 +30,8 @@ pub enum Command {
     OfferMirror(OfferMirror),
     /// Takes a broker for dead: what it proposes is refused, and its mirrored WAL segments are sealed.
     FenceBroker(FenceBroker),
-    /// Asks for a partition to be led by another broker, or withdraws that.
-    MovePartition(MovePartition),
+    /// Asks for partitions to be led by other brokers, or withdraws that: all of it or nothing.
+    MovePartitions(MovePartitions),
     /// The leader gives partitions away that were asked to move.
     HandOver(HandOver),
     /// Opens a WAL segment.
@@ -115,7 +115,14 @@ pub struct CreatePartitions {
     pub leaders: Vec<NodeId>,
 }
 
-/// See [`Command::MovePartition`].
+/// See [`Command::MovePartitions`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MovePartitions {
+    /// Each partition at most once.
+    pub moves: Vec<MovePartition>,
+}
+
+/// One of [`MovePartitions`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovePartition {
     /// The topic.
@@ -487,7 +494,7 @@ into_command!(
     AllocateProducerIds,
     OfferMirror,
     FenceBroker,
-    MovePartition,
+    MovePartitions,
     HandOver,
     OpenSegment,
     RollSegment,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aquifer_disk::{SimulatedDisk, SimulatedFaults};
-use aquifer_image::MovePartition;
+use aquifer_image::{MovePartition, MovePartitions};
 use aquifer_partition::{AppendError, LookupError, Partition};
 use aquifer_types::NodeId;
 use tokio::time::timeout;
@@ -13,8 +13,8 @@ use crate::machine::{Machine, NODE, Node, OTHER, PATIENCE};
 
 async fn ask(node: &Node, partition: &Partition, to: Option<NodeId>) {
     let id = partition.id();
-    let command = MovePartition { topic: id.topic_id, index: id.index, to, replicas: None };
-    node.metadata.propose(command).await.unwrap();
+    let asked = MovePartition { topic: id.topic_id, index: id.index, to, replicas: None };
+    node.metadata.propose(MovePartitions { moves: vec![asked] }).await.unwrap();
 }
 
 /// Waits until `node` serves partition 0 of `topic`.

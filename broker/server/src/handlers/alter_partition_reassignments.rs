@@ -26,34 +26,46 @@ pub(crate) const API: Api =
 fn handle(call: Call) -> Answer {
     call.later(|call, request: AlterPartitionReassignmentsRequest| async move {
         let factor_may_change = request.allow_replication_factor_change;
-        let mut topics = Vec::with_capacity(request.topics.len());
-        for topic in request.topics {
-            let mut partitions = Vec::with_capacity(topic.partitions.len());
-            for asked in topic.partitions {
-                let result =
-                    ReassignablePartitionResponse::default().with_partition_index(asked.partition_index);
-                partitions.push(match one(&call, &topic.name, &asked, factor_may_change).await {
+        let image = call.context.image();
+        let mut moves = Vec::new();
+        let checked: Vec<_> = request
+            .topics
+            .into_iter()
+            .map(|topic| {
+                let partitions = topic.partitions.iter().map(|asked| {
+                    let planned = plan(&image, &topic.name, asked, factor_may_change);
+                    (asked.partition_index, planned.map(|asked| moves.push(asked)))
+                });
+                let partitions: Vec<_> = partitions.collect();
+                (topic.name, partitions)
+            })
+            .collect();
+        // One entry for all: it takes hold of a thousand partitions at once.
+        let done = super::move_partitions(&call, moves).await;
+        let topics = checked.into_iter().map(|(name, partitions)| {
+            let partitions = partitions.into_iter().map(|(index, planned)| {
+                let result = ReassignablePartitionResponse::default().with_partition_index(index);
+                match planned.and_then(|()| done.clone()) {
                     Ok(()) => result.with_error_message(None),
                     Err(failure) => result.with_error_code(failure.code).with_error_message(failure.text()),
-                });
-            }
-            let responses = ReassignableTopicResponse::default().with_name(topic.name);
-            topics.push(responses.with_partitions(partitions));
-        }
+                }
+            });
+            ReassignableTopicResponse::default().with_name(name).with_partitions(partitions.collect())
+        });
         AlterPartitionReassignmentsResponse::default()
             .with_allow_replication_factor_change(factor_may_change)
             .with_error_message(None)
-            .with_responses(topics)
+            .with_responses(topics.collect())
     })
 }
 
-async fn one(
-    call: &Call,
+/// What a wish means, or why it makes no sense.
+fn plan(
+    image: &Image,
     name: &str,
     asked: &ReassignablePartition,
     factor_may_change: bool,
-) -> Result<(), Failure> {
-    let image = call.context.image();
+) -> Result<MovePartition, Failure> {
     let index = asked.partition_index;
     let topic = image.topic_by_name(name);
     let found = topic.and_then(|topic| Some((topic, image.partition(topic.id, index)?)));
@@ -69,7 +81,7 @@ async fn one(
         }
         None => (None, None),
         Some(replicas) => {
-            let replicas = registered(&image, replicas)?;
+            let replicas = registered(image, replicas)?;
             let present = usize::try_from(topic.replication_factor).unwrap_or(1);
             let present = image.assigned_replicas(topic.id, index).map_or(present, <[NodeId]>::len);
             if !factor_may_change && replicas.len() != present {
@@ -83,9 +95,7 @@ async fn one(
             (stays.or_else(|| replicas.first().copied()), Some(replicas))
         }
     };
-    let command = MovePartition { topic: topic.id, index, to, replicas };
-    call.context.services.metadata.propose(command).await?;
-    Ok(())
+    Ok(MovePartition { topic: topic.id, index, to, replicas })
 }
 
 fn registered(image: &Image, replicas: &[BrokerId]) -> Result<Vec<NodeId>, Failure> {

@@ -6,7 +6,7 @@ use aquifer_image::{Image, MovePartition, Partition, Topic};
 use aquifer_types::NodeId;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
-use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse, TopicName};
+use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{Failure, NONE};
@@ -22,40 +22,45 @@ fn handle(call: Call) -> Answer {
     call.later(|call, request: ElectLeadersRequest| async move {
         let image = call.context.image();
         let preferred = request.election_type == PREFERRED;
-        let mut results = Vec::new();
+        let mut moves = Vec::new();
+        let mut planned = Vec::new();
         match request.topic_partitions {
             Some(topics) => {
                 for asked in topics {
-                    let mut partitions = Vec::with_capacity(asked.partitions.len());
-                    for index in asked.partitions {
-                        partitions
-                            .push(result(index, elect(&call, &image, &asked.topic, index, preferred).await));
-                    }
-                    results.push(of_topic(asked.topic, partitions));
+                    let of_one = asked.partitions.iter().map(|index| {
+                        let wish = plan(&image, &asked.topic, *index, preferred);
+                        (*index, wish.map(|wish| moves.push(wish)))
+                    });
+                    let of_one: Vec<_> = of_one.collect();
+                    planned.push((asked.topic, of_one));
                 }
             }
             // All that need it; those that do not are not mentioned.
             None => {
-                for topic in image.topics() {
-                    let mut partitions = Vec::new();
-                    for (index, partition) in image.partitions_of(topic.id) {
-                        if preferred && partition.leader != preferred_leader(&image, topic, index, partition)
-                        {
-                            let elected = elect(&call, &image, &topic.name, index, preferred).await;
-                            partitions.push(result(index, elected));
-                        }
-                    }
-                    if !partitions.is_empty() {
-                        results.push(of_topic(view::topic_name(&topic.name), partitions));
+                for topic in image.topics().filter(|_| preferred) {
+                    let of_one = image.partitions_of(topic.id).filter_map(|(index, _)| {
+                        let wish = plan(&image, &topic.name, index, preferred).ok()?;
+                        moves.push(wish);
+                        Some((index, Ok(())))
+                    });
+                    let of_one: Vec<_> = of_one.collect();
+                    if !of_one.is_empty() {
+                        planned.push((view::topic_name(&topic.name), of_one));
                     }
                 }
             }
         }
-        ElectLeadersResponse::default().with_error_code(NONE).with_replica_election_results(results)
+        let done = super::move_partitions(&call, moves).await;
+        let results = planned.into_iter().map(|(topic, partitions)| {
+            let partitions =
+                partitions.into_iter().map(|(index, wish)| result(index, wish.and_then(|()| done.clone())));
+            ReplicaElectionResult::default().with_topic(topic).with_partition_result(partitions.collect())
+        });
+        ElectLeadersResponse::default().with_error_code(NONE).with_replica_election_results(results.collect())
     })
 }
 
-async fn elect(call: &Call, image: &Image, name: &str, index: i32, preferred: bool) -> Result<(), Failure> {
+fn plan(image: &Image, name: &str, index: i32, preferred: bool) -> Result<MovePartition, Failure> {
     let topic = image.topic_by_name(name);
     let found = topic.and_then(|topic| Some((topic, image.partition(topic.id, index)?)));
     let (topic, partition) = found.ok_or_else(|| {
@@ -65,9 +70,7 @@ async fn elect(call: &Call, image: &Image, name: &str, index: i32, preferred: bo
     if !preferred || partition.leader == to {
         return Err(Failure::new(Code::ElectionNotNeeded, "Leader election not needed for topic partition."));
     }
-    let command = MovePartition { topic: topic.id, index, to, replicas: None };
-    call.context.services.metadata.propose(command).await?;
-    Ok(())
+    Ok(MovePartition { topic: topic.id, index, to, replicas: None })
 }
 
 /// The first replica; without an assignment that is whoever leads.
@@ -82,8 +85,4 @@ fn result(index: i32, elected: Result<(), Failure>) -> PartitionResult {
         Ok(()) => result.with_error_message(None),
         Err(failure) => result.with_error_code(failure.code).with_error_message(failure.text()),
     }
-}
-
-fn of_topic(topic: TopicName, partitions: Vec<PartitionResult>) -> ReplicaElectionResult {
-    ReplicaElectionResult::default().with_topic(topic).with_partition_result(partitions)
 }

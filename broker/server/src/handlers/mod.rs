@@ -1,6 +1,9 @@
 //! One file per API: its key, its versions, its layout, its answer.
 
-use crate::dispatch::Api;
+use aquifer_image::{MovePartition, MovePartitions};
+
+use crate::dispatch::{Api, Call};
+use crate::errors::Failure;
 
 mod alter_configs;
 mod alter_partition_reassignments;
@@ -71,3 +74,11 @@ pub(crate) static APIS: &[&Api] = &[
 /// What a transactional producer is told.
 const NO_TRANSACTIONS: &str =
     "This broker does not support transactions yet: use a producer without transactional.id.";
+
+/// Proposes moves that were each found to make sense; what comes between fails all of them.
+async fn move_partitions(call: &Call, moves: Vec<MovePartition>) -> Result<(), Failure> {
+    if !moves.is_empty() {
+        call.context.services.metadata.propose(MovePartitions { moves }).await?;
+    }
+    Ok(())
+}

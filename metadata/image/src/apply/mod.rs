@@ -39,7 +39,7 @@ impl Image {
             Command::CreatePartitions(command) => topics::create_partitions(self, command),
             Command::OfferMirror(command) => registry::offer_mirror(self, command),
             Command::FenceBroker(command) => registry::fence_broker(self, command),
-            Command::MovePartition(command) => moves::start(self, command),
+            Command::MovePartitions(command) => moves::start(self, command),
             Command::HandOver(command) => moves::hand_over(self, command),
             Command::OpenSegment(command) => segments::open(self, command),
             Command::RollSegment(command) => segments::roll(self, command),

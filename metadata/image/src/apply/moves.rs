@@ -4,45 +4,58 @@ use aquifer_types::NodeId;
 
 use super::takeover::lead;
 use super::{check_count, check_epoch};
-use crate::command::{HandOver, HandedOver, MovePartition, Outcome};
-use crate::entities::{Moving, Partition};
+use crate::command::{HandOver, HandedOver, MovePartition, MovePartitions, Outcome};
+use crate::entities::Moving;
 use crate::image::Image;
-use crate::limits::{MAX_HAND_OVERS_PER_COMMAND, MAX_REPLICAS};
+use crate::limits::{MAX_MOVES_PER_COMMAND, MAX_REPLICAS};
 use crate::rejection::Rejection;
 
-pub(super) fn start(image: &mut Image, command: &MovePartition) -> Result<Outcome, Rejection> {
-    let key = (command.topic, command.index);
-    if image.topic(command.topic).is_none() {
-        return Err(Rejection::UnknownTopicId { id: command.topic });
+pub(super) fn start(image: &mut Image, command: &MovePartitions) -> Result<Outcome, Rejection> {
+    check_count("partitions to move", command.moves.len(), 0, MAX_MOVES_PER_COMMAND)?;
+    command.moves.iter().try_for_each(|asked| check(image, asked))?;
+    for asked in &command.moves {
+        begin(image, asked);
     }
-    let Some(&partition) = image.partition(command.topic, command.index) else {
-        let (topic, index) = key;
-        return Err(Rejection::UnknownPartition { topic, index });
-    };
-    let nodes = command.to.iter().chain(command.replicas.iter().flatten());
-    for &node in nodes {
-        if image.broker(node).is_none() {
-            return Err(Rejection::UnknownBroker { node });
-        }
-    }
-    if let Some(replicas) = &command.replicas {
-        check_count("replicas of a partition", replicas.len(), 1, MAX_REPLICAS)?;
-        image.assigned.insert(key, replicas.as_slice().into());
-    }
-    // Without a leader, nobody hands over: the partition waits for its takeover, and moves then.
-    let to = command.to.filter(|to| partition.leader != Some(*to));
-    let moving = to.map(|to| match partition.moving {
-        Some(present) if present.to == to => present,
-        _ => Moving { to, asked_at: image.applied },
-    });
-    image.partitions.insert(key, Partition { moving, ..partition });
     image.changed.topics = image.applied;
     Ok(Outcome::Done)
 }
 
+fn check(image: &Image, asked: &MovePartition) -> Result<(), Rejection> {
+    let MovePartition { topic, index, to, replicas } = asked;
+    if image.topic(*topic).is_none() {
+        return Err(Rejection::UnknownTopicId { id: *topic });
+    }
+    if image.partition(*topic, *index).is_none() {
+        return Err(Rejection::UnknownPartition { topic: *topic, index: *index });
+    }
+    if let Some(replicas) = replicas {
+        check_count("replicas of a partition", replicas.len(), 1, MAX_REPLICAS)?;
+    }
+    let mut nodes = to.iter().chain(replicas.iter().flatten());
+    match nodes.find(|node| image.broker(**node).is_none()) {
+        Some(&node) => Err(Rejection::UnknownBroker { node }),
+        None => Ok(()),
+    }
+}
+
+fn begin(image: &mut Image, asked: &MovePartition) {
+    let key = (asked.topic, asked.index);
+    if let Some(replicas) = &asked.replicas {
+        image.assigned.insert(key, replicas.as_slice().into());
+    }
+    let at = image.applied;
+    let partition = image.partitions.get_mut(&key).expect("it was checked");
+    // Without a leader, nobody hands over: the partition waits for its takeover, and moves then.
+    let to = asked.to.filter(|to| partition.leader != Some(*to));
+    partition.moving = to.map(|to| match partition.moving {
+        Some(present) if present.to == to => present,
+        _ => Moving { to, asked_at: at },
+    });
+}
+
 pub(super) fn hand_over(image: &mut Image, command: &HandOver) -> Result<Outcome, Rejection> {
     check_epoch(image, command.node, command.broker_epoch)?;
-    check_count("partitions handed over", command.partitions.len(), 0, MAX_HAND_OVERS_PER_COMMAND)?;
+    check_count("partitions handed over", command.partitions.len(), 0, MAX_MOVES_PER_COMMAND)?;
     let mut kept = Vec::new();
     for asked in &command.partitions {
         match may_go(image, command.node, asked) {

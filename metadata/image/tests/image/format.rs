@@ -37,11 +37,13 @@ fn one_of_each() -> Vec<Command> {
             needed: 0,
         }
         .into(),
-        MovePartition {
-            topic: TopicId(Uuid::from_u128(3)),
-            index: 1,
-            to: Some(OTHER),
-            replicas: Some(vec![OTHER, NODE]),
+        MovePartitions {
+            moves: vec![MovePartition {
+                topic: TopicId(Uuid::from_u128(3)),
+                index: 1,
+                to: Some(OTHER),
+                replicas: Some(vec![OTHER, NODE]),
+            }],
         }
         .into(),
         HandOver { node, broker_epoch, partitions: vec![handed_over] }.into(),
@@ -120,7 +122,8 @@ fn one_of_everything() -> Image {
     }
     cluster.ok(AllocateProducerIds { node, broker_epoch, count: 5 });
     let (topic, replicas) = (cluster.topic("t"), Some(vec![OTHER, NODE]));
-    cluster.ok(MovePartition { topic, index: 1, to: Some(OTHER), replicas });
+    let moves = vec![MovePartition { topic, index: 1, to: Some(OTHER), replicas }];
+    cluster.ok(MovePartitions { moves });
     cluster.image
 }
 

@@ -4,6 +4,11 @@ use uuid::Uuid;
 
 use crate::fixture::{Cluster, NODE, OTHER, range};
 
+/// Many moves, of one.
+fn only(asked: MovePartition) -> MovePartitions {
+    MovePartitions { moves: vec![asked] }
+}
+
 fn ask(cluster: &Cluster, to: Option<NodeId>) -> MovePartition {
     MovePartition { topic: cluster.topic("t"), index: 0, to, replicas: None }
 }
@@ -22,7 +27,7 @@ fn kept(cluster: &Cluster) -> Outcome {
 fn a_partition_changes_its_leader_when_all_of_it_is_committed() {
     let mut cluster = Cluster::new();
     cluster.commit(vec![range(cluster.data(0), 0, 10)]);
-    cluster.ok(ask(&cluster, Some(OTHER)));
+    cluster.ok(only(ask(&cluster, Some(OTHER))));
     assert_eq!(cluster.partition("t", 0).leader, Some(NODE), "it serves until it hands over");
     let more = hand_over(&cluster, 11);
     assert_eq!(cluster.ok(more), kept(&cluster), "offset 10 is only in the WAL");
@@ -41,13 +46,13 @@ fn a_partition_changes_its_leader_when_all_of_it_is_committed() {
 #[test]
 fn a_late_answer_is_not_the_answer_to_another_move() {
     let mut cluster = Cluster::new();
-    cluster.ok(ask(&cluster, Some(OTHER)));
+    cluster.ok(only(ask(&cluster, Some(OTHER))));
     let late = hand_over(&cluster, 0);
-    cluster.ok(ask(&cluster, Some(OTHER)));
+    cluster.ok(only(ask(&cluster, Some(OTHER))));
     assert_eq!(hand_over(&cluster, 0), late, "the same wish again is the same move");
-    cluster.ok(ask(&cluster, None));
+    cluster.ok(only(ask(&cluster, None)));
     assert_eq!(cluster.ok(late.clone()), kept(&cluster), "it was withdrawn");
-    cluster.ok(ask(&cluster, Some(OTHER)));
+    cluster.ok(only(ask(&cluster, Some(OTHER))));
     assert_eq!(cluster.ok(late), kept(&cluster), "it was asked for anew");
     assert_eq!(cluster.partition("t", 0).leader, Some(NODE));
 }
@@ -56,7 +61,7 @@ fn a_late_answer_is_not_the_answer_to_another_move() {
 fn a_move_to_the_leader_is_none() {
     let mut cluster = Cluster::new();
     let replicas = Some(vec![NODE, OTHER]);
-    cluster.ok(MovePartition { replicas, ..ask(&cluster, Some(NODE)) });
+    cluster.ok(only(MovePartition { replicas, ..ask(&cluster, Some(NODE)) }));
     assert_eq!(cluster.partition("t", 0).moving, None);
     assert_eq!(cluster.image.assigned_replicas(cluster.topic("t"), 0), Some(&[NODE, OTHER][..]));
     cluster.ok(cluster.delete_topic("t"));
@@ -68,13 +73,13 @@ fn what_does_not_exist_neither_moves_nor_is_moved_to() {
     let mut cluster = Cluster::new();
     let unknown = TopicId(Uuid::from_u128(99));
     let topic = MovePartition { topic: unknown, ..ask(&cluster, Some(OTHER)) };
-    assert_eq!(cluster.refused(topic), Rejection::UnknownTopicId { id: unknown });
+    assert_eq!(cluster.refused(only(topic)), Rejection::UnknownTopicId { id: unknown });
     let index = MovePartition { index: 9, ..ask(&cluster, Some(OTHER)) };
-    assert!(matches!(cluster.refused(index), Rejection::UnknownPartition { index: 9, .. }));
+    assert!(matches!(cluster.refused(only(index)), Rejection::UnknownPartition { index: 9, .. }));
     let node = NodeId(9);
-    assert_eq!(cluster.refused(ask(&cluster, Some(node))), Rejection::UnknownBroker { node });
+    assert_eq!(cluster.refused(only(ask(&cluster, Some(node)))), Rejection::UnknownBroker { node });
     let replicas = MovePartition { replicas: Some(vec![NODE, node]), ..ask(&cluster, Some(OTHER)) };
-    assert_eq!(cluster.refused(replicas), Rejection::UnknownBroker { node });
+    assert_eq!(cluster.refused(only(replicas)), Rejection::UnknownBroker { node });
     let stale = HandOver { broker_epoch: BrokerEpoch(1_000), ..hand_over(&cluster, 0) };
     assert!(matches!(cluster.refused(stale), Rejection::StaleBrokerEpoch { .. }));
 }
@@ -82,7 +87,7 @@ fn what_does_not_exist_neither_moves_nor_is_moved_to() {
 #[test]
 fn moves_and_assignments_survive_a_snapshot() {
     let mut cluster = Cluster::new();
-    cluster.ok(MovePartition { replicas: Some(vec![OTHER, NODE]), ..ask(&cluster, Some(OTHER)) });
+    cluster.ok(only(MovePartition { replicas: Some(vec![OTHER, NODE]), ..ask(&cluster, Some(OTHER)) }));
     let decoded = decode_snapshot(&encode_snapshot(&cluster.image)).unwrap();
     assert_eq!(decoded, cluster.image);
 }
