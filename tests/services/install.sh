@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
 confluent_kafka_version=2.16.1
-all_parts=(minio hdfs kafka python kcat)
+all_parts=(minio hdfs kafka python librdkafka kcat)
 
 usage() {
   cat <<USAGE
@@ -20,6 +20,7 @@ installed already is left alone.
   hdfs     Apache Hadoop 3.4.3, NameNode and DataNode, jars from Maven Central (70 MB)
   kafka    Apache Kafka 4.3.1, broker and tools, jars from Maven Central (110 MB)
   python   a virtual environment with confluent-kafka $confluent_kafka_version from PyPI
+  librdkafka  the librdkafka inside confluent-kafka, to be linked by aquifer-bench (needs pkg-config)
   kcat     kcat from the distribution's packages (needs root, or sudo)
 
   --check  installs nothing; says what is missing, and fails if anything is
@@ -38,6 +39,8 @@ has_minio() { [ -x "$cache/minio/minio-$minio_version" ]; }
 has_hdfs() { [ -f "$cache/hdfs/3.4.3/complete" ]; }
 has_kafka() { [ -f "$cache/kafka/4.3.1/complete" ]; }
 has_python() { [ -f "$cache/python/complete-confluent-kafka-$confluent_kafka_version" ]; }
+# Through the link: a new Python environment asks for a new link.
+has_librdkafka() { [ -e "$cache/librdkafka/librdkafka.so" ] && [ -f "$cache/librdkafka/rdkafka.pc" ]; }
 has_kcat() { command -v kcat >/dev/null; }
 
 install_minio() {
@@ -72,6 +75,23 @@ install_python() {
   touch "$cache/python/complete-confluent-kafka-$confluent_kafka_version"
 }
 
+# The wheel carries a whole librdkafka: linking it spares a minute of compiling C on two cores.
+install_librdkafka() {
+  need pkg-config "pkg-config (Debian: pkg-config)"
+  has_python || install_python
+  local directory=$cache/librdkafka library version
+  library=$(find "$cache/python/lib" -path '*/confluent_kafka.libs/librdkafka*.so*' -print -quit)
+  [ -n "$library" ] || fail "confluent-kafka $confluent_kafka_version carries no librdkafka for this machine"
+  version=$("$cache/python/bin/python" -c 'import confluent_kafka; print(confluent_kafka.libversion()[0])')
+  rm -rf "$directory"
+  mkdir -p "$directory"
+  # By the name that the linker looks for, and by the one that the loader will.
+  ln -s "$library" "$directory/librdkafka.so"
+  ln -s "$library" "$directory/$(basename "$library")"
+  printf 'Name: rdkafka\nDescription: librdkafka from confluent-kafka\nVersion: %s\nLibs: -L%s -lrdkafka\n' \
+    "$version" "$directory" >"$directory/rdkafka.pc"
+}
+
 install_kcat() {
   command -v apt-get >/dev/null || fail "kcat is missing: install it with this system's package manager"
   local root=()
@@ -87,7 +107,7 @@ for argument in "$@"; do
   case $argument in
     --help | -h) usage; exit 0 ;;
     --check) check_only=1 ;;
-    minio | hdfs | kafka | python | kcat) parts+=("$argument") ;;
+    minio | hdfs | kafka | python | librdkafka | kcat) parts+=("$argument") ;;
     *) usage >&2; fail "unknown part or option '$argument'" ;;
   esac
 done

@@ -5,12 +5,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::artifact::Artifact;
 use crate::process::Process;
-use crate::{ServiceError, free_ports, ready};
+use crate::{ServiceError, free_ports, known_brokers, ready};
 
 /// It needs three to eight seconds.
 const READY: Duration = Duration::from_secs(120);
@@ -43,10 +42,14 @@ pub struct Kafka {
     port: u16,
     directory: PathBuf,
     heap: String,
+    start_took: Duration,
     _temporary: Option<TempDir>,
 }
 
 impl Kafka {
+    /// The version that `install.sh` installs.
+    pub const VERSION: &str = "4.3.1";
+
     /// Starts one and waits until it answers.
     ///
     /// # Errors
@@ -73,8 +76,9 @@ impl Kafka {
         configure(&directory, port, controller, &config.properties)
             .map_err(ServiceError::io("configure Kafka"))?;
         format(&lib, &directory)?;
-        let process = start(&lib, &directory, &config.heap, port).await?;
-        Ok(Self { process, lib, port, directory, heap: config.heap.clone(), _temporary: temporary })
+        let (process, start_took) = start(&lib, &directory, &config.heap, port).await?;
+        let heap = config.heap.clone();
+        Ok(Self { process, lib, port, directory, heap, start_took, _temporary: temporary })
     }
 
     /// `127.0.0.1:PORT`, for `bootstrap.servers`.
@@ -93,11 +97,15 @@ impl Kafka {
     /// # Errors
     /// [`ServiceError::Missing`] if Kafka is not installed.
     pub fn tool(class: &str) -> Result<Command, ServiceError> {
-        Ok(java(
-            &Artifact::Kafka.find()?,
-            &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
-            class,
-        ))
+        Self::tool_with(&["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"], class)
+    }
+
+    /// As [`Kafka::tool`], with JVM options of the caller's.
+    ///
+    /// # Errors
+    /// [`ServiceError::Missing`] if Kafka is not installed.
+    pub fn tool_with(options: &[&str], class: &str) -> Result<Command, ServiceError> {
+        Ok(java(&Artifact::Kafka.find()?, options, class))
     }
 
     /// Stops it in an orderly way and starts it again, on the same port with the same data.
@@ -105,9 +113,42 @@ impl Kafka {
     /// # Errors
     /// If it does not become ready.
     pub async fn restart(&mut self) -> Result<(), ServiceError> {
-        self.process.stop(READY).await;
-        self.process = start(&self.lib, &self.directory, &self.heap, self.port).await?;
+        self.stop().await;
+        self.start_again().await
+    }
+
+    /// Stops it in an orderly way. True if it did so by itself.
+    pub async fn stop(&mut self) -> bool {
+        self.process.stop(READY).await
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it after [`Kafka::stop`] or [`Kafka::kill`], on the same port with the same data, and waits until
+    /// it answers.
+    ///
+    /// # Errors
+    /// If it does not become ready.
+    pub async fn start_again(&mut self) -> Result<(), ServiceError> {
+        (self.process, self.start_took) = start(&self.lib, &self.directory, &self.heap, self.port).await?;
         Ok(())
+    }
+
+    /// From the start of its JVM to the first answer, at its last start.
+    pub fn start_took(&self) -> Duration {
+        self.start_took
+    }
+
+    /// Its `server.properties`.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn configuration(&self) -> Result<String, ServiceError> {
+        fs::read_to_string(self.directory.join("server.properties"))
+            .map_err(ServiceError::io("read Kafka's configuration"))
     }
 }
 
@@ -171,7 +212,12 @@ fn format(lib: &Path, directory: &Path) -> Result<(), ServiceError> {
     })
 }
 
-async fn start(lib: &Path, directory: &Path, heap: &str, port: u16) -> Result<Process, ServiceError> {
+async fn start(
+    lib: &Path,
+    directory: &Path,
+    heap: &str,
+    port: u16,
+) -> Result<(Process, Duration), ServiceError> {
     let (most, least) = (format!("-Xmx{heap}"), format!("-Xms{heap}"));
     let logging = format!("-Dlog4j2.configurationFile={}", directory.join("log4j2.xml").display());
     let options = [
@@ -186,18 +232,9 @@ async fn start(lib: &Path, directory: &Path, heap: &str, port: u16) -> Result<Pr
     ];
     let mut command = java(lib, &options, "kafka.Kafka");
     command.arg(directory.join("server.properties")).current_dir(directory);
+    let begun = Instant::now();
     let mut process = Process::start("kafka", &command, &directory.join("server.log"))?;
-    ready::wait(&mut process, READY, async || brokers(port).await.is_ok_and(|brokers| brokers > 0)).await?;
-    Ok(process)
-}
-
-/// How many brokers a Metadata request (version 1, of no topic) shows.
-async fn brokers(port: u16) -> io::Result<u32> {
-    // Size, API key 3, version 1, correlation id 7, no client id; then an array of no topics.
-    const REQUEST: [u8; 18] = [0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 7, 0xff, 0xff, 0, 0, 0, 0];
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    stream.write_all(&REQUEST).await?;
-    let _size = stream.read_u32().await?;
-    let _correlation = stream.read_u32().await?;
-    stream.read_u32().await
+    ready::wait(&mut process, READY, async || known_brokers(port).await.is_ok_and(|brokers| brokers > 0))
+        .await?;
+    Ok((process, begun.elapsed()))
 }

@@ -35,6 +35,7 @@ pub use kafka::{Kafka, KafkaConfig};
 pub use minio::Minio;
 pub use ports::{free_port, free_ports};
 pub use process::Process;
+pub use ready::known_brokers;
 pub use skip::{or_skip, skip};
 
 use std::path::PathBuf;

@@ -85,7 +85,8 @@ impl Process {
         false
     }
 
-    pub(crate) fn ended_error(&self) -> ServiceError {
+    /// The error that says that it ended by itself, with the end of its log.
+    pub fn ended_error(&self) -> ServiceError {
         ServiceError::Ended { name: self.name.clone(), log: self.end_of_log() }
     }
 
