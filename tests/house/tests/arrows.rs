@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("house", &[]),
     ("services", &["runtime"]),
     ("compat", &["services"]),
+    ("bench", &["runtime", "services"]),
 ];
 
 #[test]

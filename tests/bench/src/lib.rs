@@ -1,0 +1,46 @@
+//! Aquifer's own benchmark: the same load, by the same client, on Aquifer and on a real Apache Kafka on one
+//! machine, in turns; medians, ratios of one run, and the page `docs/performance.md`.
+//!
+//! ```text
+//!   scenarios (name, what, goals) ──> run: repeats × scenarios × systems, in turns
+//!                                       │            │
+//!                 broker: aquifer | kafka-fsync | kafka     load: librdkafka (feature `librdkafka`)
+//!                                       │            │
+//!                   meter: /proc ──> figures ──> medians ──> terminal | JSON | page with plots
+//! ```
+//!
+//! It knows no crate of the product: what it measures is what a user of the binary gets. The way in is the
+//! `aquifer-bench` program; `tests/bench/run` installs what it needs, builds and starts it.
+
+mod broker;
+mod error;
+mod figures;
+mod machine;
+mod meter;
+mod outcome;
+mod plot;
+mod report;
+mod scenario;
+mod table;
+
+#[cfg(feature = "librdkafka")]
+mod cli;
+#[cfg(feature = "librdkafka")]
+mod load;
+#[cfg(feature = "librdkafka")]
+mod measure;
+#[cfg(feature = "librdkafka")]
+mod run;
+#[cfg(feature = "librdkafka")]
+mod station;
+
+pub use broker::{Broker, System};
+pub use error::BenchError;
+pub use figures::{Figures, Metric};
+pub use machine::Machine;
+pub use outcome::{Conditions, Outcome, Row};
+pub use scenario::{Curve, Goal, Produce, Scenario, Work};
+pub use table::SCENARIOS;
+
+#[cfg(feature = "librdkafka")]
+pub use cli::main;

@@ -1,0 +1,62 @@
+use rdkafka::config::ClientConfig;
+
+use crate::scenario::Produce;
+
+/// Every client: loopback has no IPv6 here, and looking for it costs time at the first connection.
+const CLIENT: &[(&str, &str)] = &[("broker.address.family", "v4")];
+
+/// Throughput: large batches, and a queue that keeps them coming without hiding seconds of waiting.
+const FLAT_OUT: &[(&str, &str)] = &[
+    ("acks", "all"),
+    ("linger.ms", "5"),
+    ("batch.size", "1000000"),
+    ("queue.buffering.max.messages", "1000000"),
+    ("queue.buffering.max.kbytes", "65536"),
+];
+
+/// Latency: a record leaves when it comes.
+const AT_RATE: &[(&str, &str)] = &[("acks", "all"), ("linger.ms", "0")];
+
+/// Consumers read every offset once, and need no group.
+const CONSUMER: &[(&str, &str)] = &[
+    ("group.id", "aquifer-bench"),
+    ("enable.auto.commit", "false"),
+    ("auto.offset.reset", "error"),
+    ("check.crcs", "true"),
+];
+
+pub(super) fn producer(bootstrap: &str, produce: &Produce) -> ClientConfig {
+    let mut config = client(bootstrap, if produce.rate.is_some() { AT_RATE } else { FLAT_OUT });
+    config.set("compression.type", produce.compression);
+    config.set("enable.idempotence", if produce.idempotent { "true" } else { "false" });
+    config
+}
+
+pub(super) fn consumer(bootstrap: &str) -> ClientConfig {
+    client(bootstrap, CONSUMER)
+}
+
+pub(super) fn plain(bootstrap: &str) -> ClientConfig {
+    client(bootstrap, &[])
+}
+
+fn client(bootstrap: &str, options: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap);
+    for (name, value) in CLIENT.iter().chain(options) {
+        config.set(*name, *value);
+    }
+    config
+}
+
+/// The options for a report; those that are not named have the library's default.
+pub(crate) fn shown() -> Vec<(String, String)> {
+    let list = |options: &[(&str, &str)]| {
+        options.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    };
+    vec![
+        ("producer, flat out".to_owned(), list(FLAT_OUT)),
+        ("producer, at a rate".to_owned(), list(AT_RATE)),
+        ("consumer".to_owned(), list(CONSUMER)),
+    ]
+}

@@ -1,0 +1,106 @@
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::runtime::Runtime;
+use tokio::time::{Instant, sleep};
+
+use super::options;
+use crate::BenchError;
+
+/// Kafka needs a while for thousands of partitions.
+const LIMIT: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A topic of a measurement's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Topic {
+    pub(crate) bootstrap: String,
+    pub(crate) name: String,
+    pub(crate) partitions: i32,
+}
+
+impl Topic {
+    /// Creates it and waits until all its partitions can be written.
+    pub(crate) fn create(
+        runtime: &Runtime,
+        bootstrap: &str,
+        name: &str,
+        partitions: i32,
+    ) -> Result<Self, BenchError> {
+        let topic = Self { bootstrap: bootstrap.to_owned(), name: name.to_owned(), partitions };
+        let admin = topic.admin()?;
+        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let what = format!("create topic {name} of {partitions} partitions");
+        let results = runtime.block_on(admin.create_topics([&new], &limits()));
+        let results = results.map_err(BenchError::client(&what))?;
+        if let Some(Err((_, code))) = results.first() {
+            return Err(BenchError::Client(format!("{what}: {code}")));
+        }
+        runtime.block_on(topic.led())?;
+        Ok(topic)
+    }
+
+    /// Deletes it, so that its bytes do not fill the disk.
+    pub(crate) fn delete(&self, runtime: &Runtime) -> Result<(), BenchError> {
+        let what = format!("delete topic {}", self.name);
+        let admin = self.admin()?;
+        let results = runtime.block_on(admin.delete_topics(&[&self.name], &limits()));
+        match results.map_err(BenchError::client(&what))?.first() {
+            Some(Err((_, code))) if *code != RDKafkaErrorCode::UnknownTopicOrPartition => {
+                Err(BenchError::Client(format!("{what}: {code}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// First and end offset of each partition.
+    pub(crate) fn watermarks(&self) -> Result<Vec<(i64, i64)>, BenchError> {
+        let client: BaseConsumer = options::plain(&self.bootstrap)
+            .create()
+            .map_err(BenchError::client("create a client for offsets"))?;
+        (0..self.partitions)
+            .map(|partition| {
+                client
+                    .fetch_watermarks(&self.name, partition, LIMIT)
+                    .map_err(BenchError::client(format!("ask for the offsets of {}-{partition}", self.name)))
+            })
+            .collect()
+    }
+
+    /// Records that the broker says it has.
+    pub(crate) fn records(&self) -> Result<u64, BenchError> {
+        Ok(self.watermarks()?.iter().map(|(first, end)| (end - first) as u64).sum())
+    }
+
+    async fn led(&self) -> Result<(), BenchError> {
+        let client: BaseConsumer = options::plain(&self.bootstrap)
+            .create()
+            .map_err(BenchError::client("create a client for metadata"))?;
+        let deadline = Instant::now() + LIMIT;
+        while Instant::now() < deadline {
+            let metadata = client.fetch_metadata(Some(&self.name), LIMIT);
+            let metadata = metadata.map_err(BenchError::client(format!("ask for {}", self.name)))?;
+            let led = metadata.topics().first().map_or(0, |topic| {
+                topic.partitions().iter().filter(|partition| partition.leader() >= 0).count()
+            });
+            if led == self.partitions as usize {
+                return Ok(());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Err(BenchError::Wrong(format!("{} has partitions without a leader after {LIMIT:?}", self.name)))
+    }
+
+    fn admin(&self) -> Result<AdminClient<DefaultClientContext>, BenchError> {
+        options::plain(&self.bootstrap)
+            .create()
+            .map_err(BenchError::client("create an administration client"))
+    }
+}
+
+fn limits() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(LIMIT)).request_timeout(Some(LIMIT))
+}

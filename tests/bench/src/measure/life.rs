@@ -1,0 +1,89 @@
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::MEGA;
+use crate::BenchError;
+use crate::broker::Broker;
+use crate::figures::{Figures, Metric};
+use crate::load::{Producers, Topic};
+use crate::meter::Meter;
+use crate::scenario::Produce;
+use crate::station::{Settings, Station};
+
+/// Between two questions to a broker that recovers.
+const ASK_EVERY: Duration = Duration::from_millis(5);
+
+/// A fresh broker of the station's kind, in empty directories beside those that take turns.
+struct Fresh {
+    broker: Broker,
+    _directory: TempDir,
+}
+
+impl Fresh {
+    fn start(station: &Station, settings: &Settings) -> Result<Self, BenchError> {
+        let directory = tempfile::tempdir_in(&settings.directory)
+            .map_err(BenchError::io("create a directory for a fresh broker"))?;
+        let broker = Broker::start(station.system, station.runtime(), directory.path(), &settings.heap)?;
+        Ok(Self { broker, _directory: directory })
+    }
+
+    fn loaded(&self, station: &Station, settings: &Settings) -> Result<(Topic, Producers), BenchError> {
+        let topic = Topic::create(station.runtime(), &self.broker.bootstrap(), "life", 1)?;
+        let mut producers = Producers::open(&topic, &Produce::FLAT_OUT)?;
+        producers.run(settings.span())?;
+        Ok((topic, producers))
+    }
+}
+
+pub(super) fn at_rest(station: &Station, settings: &Settings) -> Result<Figures, BenchError> {
+    let fresh = Fresh::start(station, settings)?;
+    station.pause(settings.span());
+    let meter = Meter::of(fresh.broker.process_id());
+    Ok(Figures::default()
+        .with(Metric::Memory, meter.resident_bytes()? / MEGA)
+        .with(Metric::PeakMemory, meter.peak_bytes()? / MEGA))
+}
+
+pub(super) fn start_empty(station: &Station, settings: &Settings) -> Result<Figures, BenchError> {
+    let fresh = Fresh::start(station, settings)?;
+    Ok(took(fresh.broker.start_took()))
+}
+
+pub(super) fn stop(station: &Station, settings: &Settings) -> Result<Figures, BenchError> {
+    let mut fresh = Fresh::start(station, settings)?;
+    let (_, producers) = fresh.loaded(station, settings)?;
+    producers.flush()?;
+    drop(producers);
+    Ok(took(fresh.broker.stop()?))
+}
+
+/// The load goes on while the broker dies; afterwards it must have all that it acknowledged.
+pub(super) fn restart_after_kill(station: &Station, settings: &Settings) -> Result<Figures, BenchError> {
+    let mut fresh = Fresh::start(station, settings)?;
+    let (topic, producers) = fresh.loaded(station, settings)?;
+    fresh.broker.kill();
+    let acknowledged = producers.tally().acknowledged;
+    drop(producers);
+    let begun = Instant::now();
+    fresh.broker.start_again()?;
+    let counted = loop {
+        match topic.records() {
+            Ok(records) => break records,
+            Err(error) if begun.elapsed() > settings.calm_limit => return Err(error),
+            Err(_) => station.pause(ASK_EVERY),
+        }
+    };
+    let span = begun.elapsed();
+    if counted < acknowledged {
+        return Err(BenchError::Wrong(format!(
+            "{acknowledged} records were acknowledged before the kill, {counted} are there after it"
+        )));
+    }
+    Ok(took(span).with(Metric::Counted, counted as f64))
+}
+
+fn took(span: Duration) -> Figures {
+    Figures::default().with(Metric::Took, span.as_secs_f64())
+}
