@@ -37,10 +37,7 @@ impl BenchError {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
-}
 
-#[cfg(feature = "librdkafka")]
-impl BenchError {
     pub(crate) fn client(what: impl Into<String>) -> impl FnOnce(rdkafka::error::KafkaError) -> Self {
         let what = what.into();
         move |error| Self::Client(format!("{what}: {error}"))

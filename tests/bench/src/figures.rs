@@ -26,8 +26,14 @@ pub enum Metric {
     PeakMemory,
     /// Memory the broker has resident, in megabytes.
     Memory,
+    /// Memory for each partition, in kilobytes (10^3).
+    PartitionMemory,
     /// How long the measured step took, in seconds.
     Took,
+    /// From exec to the first answer after a graceful stop, in seconds.
+    Restart,
+    /// CPU of a broker that nobody uses, in percent of a core.
+    IdleCpu,
     /// Records that were acknowledged (or read) and then counted again on the broker.
     Counted,
 }
@@ -46,7 +52,10 @@ impl Metric {
             Self::ClientCpu => "client CPU-s/GB",
             Self::PeakMemory => "peak RSS MB",
             Self::Memory => "RSS MB",
+            Self::PartitionMemory => "KB/partition",
             Self::Took => "seconds",
+            Self::Restart => "restart s",
+            Self::IdleCpu => "idle CPU %",
             Self::Counted => "records counted",
         }
     }

@@ -12,35 +12,29 @@
 //! It knows no crate of the product: what it measures is what a user of the binary gets. The way in is the
 //! `aquifer-bench` program; `tests/bench/run` installs what it needs, builds and starts it.
 
+#![cfg(feature = "librdkafka")]
+
 mod broker;
+mod cli;
 mod error;
 mod figures;
+mod load;
 mod machine;
+mod measure;
 mod meter;
 mod outcome;
 mod plot;
 mod report;
+mod run;
 mod scenario;
+mod station;
 mod table;
 
-#[cfg(feature = "librdkafka")]
-mod cli;
-#[cfg(feature = "librdkafka")]
-mod load;
-#[cfg(feature = "librdkafka")]
-mod measure;
-#[cfg(feature = "librdkafka")]
-mod run;
-#[cfg(feature = "librdkafka")]
-mod station;
-
 pub use broker::{Broker, System};
+pub use cli::main;
 pub use error::BenchError;
 pub use figures::{Figures, Metric};
 pub use machine::Machine;
 pub use outcome::{Conditions, Outcome, Row};
 pub use scenario::{Curve, Goal, Produce, Scenario, Work};
 pub use table::SCENARIOS;
-
-#[cfg(feature = "librdkafka")]
-pub use cli::main;

@@ -44,6 +44,7 @@ pub(crate) fn measure(
         Work::AtRest => life::at_rest(station, settings),
         Work::StartEmpty => life::start_empty(station, settings),
         Work::Stop => life::stop(station, settings),
+        Work::Partitions { count } => life::partitions(station, count, settings),
         Work::RestartAfterKill => life::restart_after_kill(station, settings),
     }
 }

@@ -56,6 +56,11 @@ pub enum Work {
     StartEmpty,
     /// From SIGTERM to the exit, right after a full load.
     Stop,
+    /// Creates partitions on a fresh broker, leaves them alone, and restarts it.
+    Partitions {
+        /// How many.
+        count: i32,
+    },
     /// From exec to the first answer about the records, after kill -9 under a full load.
     RestartAfterKill,
 }
@@ -66,7 +71,7 @@ impl Scenario {
         match self.work {
             Work::Produce(Produce { rate: Some(_), .. }) | Work::Replay { .. } => Metric::LatencyP99,
             Work::AtRest => Metric::Memory,
-            Work::StartEmpty | Work::Stop | Work::RestartAfterKill => Metric::Took,
+            Work::StartEmpty | Work::Stop | Work::RestartAfterKill | Work::Partitions { .. } => Metric::Took,
             _ => Metric::Throughput,
         }
     }

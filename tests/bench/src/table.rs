@@ -1,6 +1,7 @@
 use crate::broker::System::{Kafka, KafkaFsync};
 use crate::figures::Metric::{
-    BrokerCpu, FetchThroughput, LatencyP50, LatencyP99, Memory, PeakMemory, Throughput, Took,
+    BrokerCpu, FetchThroughput, IdleCpu, LatencyP50, LatencyP99, Memory, PartitionMemory, PeakMemory,
+    Restart, Throughput, Took,
 };
 use crate::scenario::Curve::{LatencyOverRate, ThroughputOverPartitions};
 use crate::scenario::Goal::{Against, AgainstScenario, AtMost};
@@ -88,6 +89,14 @@ pub const SCENARIOS: &[Scenario] = &[
         work: Work::Produce(Produce { partitions: 1_000, ..FLAT }),
         goals: &[Against(Throughput, 1.0, Kafka)],
         point: Some((ThroughputOverPartitions, 1_000.0)),
+    },
+    Scenario {
+        name: "produce-10000",
+        group: SCALE,
+        what: "produce over 10 000 partitions",
+        work: Work::Produce(Produce { partitions: 10_000, ..FLAT }),
+        goals: &[Against(Throughput, 1.0, Kafka)],
+        point: Some((ThroughputOverPartitions, 10_000.0)),
     },
     Scenario {
         name: "produce-idempotent",
@@ -236,6 +245,14 @@ pub const SCENARIOS: &[Scenario] = &[
         what: "graceful stop right after a full load",
         work: Work::Stop,
         goals: &[AtMost(Took, 2.0)],
+        ..PLAIN
+    },
+    Scenario {
+        name: "partitions-10000",
+        group: LIFE,
+        what: "create 10 000 partitions on a fresh broker, leave them idle, restart it",
+        work: Work::Partitions { count: 10_000 },
+        goals: &[AtMost(Took, 5.0), AtMost(IdleCpu, 2.0), AtMost(Restart, 2.0), AtMost(PartitionMemory, 8.0)],
         ..PLAIN
     },
     Scenario {

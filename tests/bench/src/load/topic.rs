@@ -58,16 +58,13 @@ impl Topic {
 
     /// First and end offset of each partition.
     pub(crate) fn watermarks(&self) -> Result<Vec<(i64, i64)>, BenchError> {
-        let client: BaseConsumer = options::plain(&self.bootstrap)
-            .create()
-            .map_err(BenchError::client("create a client for offsets"))?;
-        (0..self.partitions)
-            .map(|partition| {
-                client
-                    .fetch_watermarks(&self.name, partition, LIMIT)
-                    .map_err(BenchError::client(format!("ask for the offsets of {}-{partition}", self.name)))
-            })
-            .collect()
+        let client = self.client()?;
+        (0..self.partitions).map(|partition| self.watermark(&client, partition)).collect()
+    }
+
+    /// First and end offset of the last partition: what a restarted broker can tell last.
+    pub(crate) fn last_watermark(&self) -> Result<(i64, i64), BenchError> {
+        self.watermark(&self.client()?, self.partitions - 1)
     }
 
     /// Records that the broker says it has.
@@ -75,10 +72,14 @@ impl Topic {
         Ok(self.watermarks()?.iter().map(|(first, end)| (end - first) as u64).sum())
     }
 
+    fn watermark(&self, client: &BaseConsumer, partition: i32) -> Result<(i64, i64), BenchError> {
+        client
+            .fetch_watermarks(&self.name, partition, LIMIT)
+            .map_err(BenchError::client(format!("ask for the offsets of {}-{partition}", self.name)))
+    }
+
     async fn led(&self) -> Result<(), BenchError> {
-        let client: BaseConsumer = options::plain(&self.bootstrap)
-            .create()
-            .map_err(BenchError::client("create a client for metadata"))?;
+        let client = self.client()?;
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline {
             let metadata = client.fetch_metadata(Some(&self.name), LIMIT);
@@ -92,6 +93,10 @@ impl Topic {
             sleep(LOOK_EVERY).await;
         }
         Err(BenchError::Wrong(format!("{} has partitions without a leader after {LIMIT:?}", self.name)))
+    }
+
+    fn client(&self) -> Result<BaseConsumer, BenchError> {
+        options::plain(&self.bootstrap).create().map_err(BenchError::client("create a client for metadata"))
     }
 
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>, BenchError> {

@@ -12,6 +12,8 @@ use crate::meter::Meter;
 use crate::scenario::Produce;
 use crate::station::{Settings, Station};
 
+const KILO: f64 = 1e3;
+const PERCENT: f64 = 100.0;
 /// Between two questions to a broker that recovers.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
@@ -59,6 +61,32 @@ pub(super) fn stop(station: &Station, settings: &Settings) -> Result<Figures, Be
     Ok(took(fresh.broker.stop()?))
 }
 
+/// What partitions cost when nobody uses them.
+pub(super) fn partitions(station: &Station, count: i32, settings: &Settings) -> Result<Figures, BenchError> {
+    let mut fresh = Fresh::start(station, settings)?;
+    let meter = Meter::of(fresh.broker.process_id());
+    let alone = meter.resident_bytes()?;
+    let begun = Instant::now();
+    let topic = Topic::create(station.runtime(), &fresh.broker.bootstrap(), "many", count)?;
+    let created = begun.elapsed();
+    // What follows the creation, such as a first snapshot, is over by then.
+    station.pause(settings.span());
+    let (before, begun) = (meter.cpu_seconds()?, Instant::now());
+    station.pause(settings.span());
+    let idle = (meter.cpu_seconds()? - before) / begun.elapsed().as_secs_f64();
+    let resident = meter.resident_bytes()?;
+    fresh.broker.stop()?;
+    let begun = Instant::now();
+    fresh.broker.start_again()?;
+    answered(station, settings, || topic.last_watermark())?;
+    let restarted = begun.elapsed();
+    Ok(took(created)
+        .with(Metric::IdleCpu, idle * PERCENT)
+        .with(Metric::Memory, resident / MEGA)
+        .with(Metric::PartitionMemory, (resident - alone) / f64::from(count) / KILO)
+        .with(Metric::Restart, restarted.as_secs_f64()))
+}
+
 /// The load goes on while the broker dies; afterwards it must have all that it acknowledged.
 pub(super) fn restart_after_kill(station: &Station, settings: &Settings) -> Result<Figures, BenchError> {
     let mut fresh = Fresh::start(station, settings)?;
@@ -68,13 +96,7 @@ pub(super) fn restart_after_kill(station: &Station, settings: &Settings) -> Resu
     drop(producers);
     let begun = Instant::now();
     fresh.broker.start_again()?;
-    let counted = loop {
-        match topic.records() {
-            Ok(records) => break records,
-            Err(error) if begun.elapsed() > settings.calm_limit => return Err(error),
-            Err(_) => station.pause(ASK_EVERY),
-        }
-    };
+    let counted = answered(station, settings, || topic.records())?;
     let span = begun.elapsed();
     if counted < acknowledged {
         return Err(BenchError::Wrong(format!(
@@ -82,6 +104,21 @@ pub(super) fn restart_after_kill(station: &Station, settings: &Settings) -> Resu
         )));
     }
     Ok(took(span).with(Metric::Counted, counted as f64))
+}
+
+/// Asks until there is an answer: a broker that just started may not lead its partitions yet.
+fn answered<T>(
+    station: &Station,
+    settings: &Settings,
+    ask: impl Fn() -> Result<T, BenchError>,
+) -> Result<T, BenchError> {
+    let begun = Instant::now();
+    loop {
+        match ask() {
+            Err(_) if begun.elapsed() < settings.calm_limit => station.pause(ASK_EVERY),
+            answer => return answer,
+        }
+    }
 }
 
 fn took(span: Duration) -> Figures {
