@@ -79,22 +79,28 @@ impl Window {
     }
 }
 
-/// A load, measured after its ramp: the figures, and all that was acknowledged.
+/// A load, measured after its ramp, with what `beside` reads meanwhile: the figures, and all that was
+/// acknowledged.
 fn load(
     station: &Station,
     topic: &Topic,
     produce: &Produce,
     settings: &Settings,
+    beside: &Progress,
 ) -> Result<(Figures, Tally), BenchError> {
     let mut producers = Producers::open(topic, produce)?;
     producers.run(settings.ramp())?;
     let window = Window::open(station.meter())?;
-    let before = producers.measure();
+    let before = (producers.measure(), beside.bytes.load(Ordering::Relaxed));
     producers.run(settings.span())?;
-    let acknowledged = producers.tally().acknowledged - before;
+    let acknowledged = producers.tally().acknowledged - before.0;
+    let fetched = (beside.bytes.load(Ordering::Relaxed) - before.1) as f64;
     let seconds = window.begun.elapsed().as_secs_f64();
     let bytes = acknowledged as f64 * produce.record_bytes as f64;
-    let used = window.close(bytes)?;
+    let mut used = window.close(bytes + fetched)?;
+    if fetched > 0.0 {
+        used = used.with(Metric::FetchThroughput, fetched / MEGA / seconds);
+    }
     producers.flush()?;
     let tally = producers.tally();
     if let Some(failure) = &tally.failure {
@@ -117,7 +123,7 @@ fn produce(
     settings: &Settings,
 ) -> Result<Figures, BenchError> {
     let topic = station.topic(name, produce.partitions)?;
-    let (figures, tally) = load(station, &topic, produce, settings)?;
+    let (figures, tally) = load(station, &topic, produce, settings, &Progress::default())?;
     let counted = count_again(&topic, tally.acknowledged)?;
     topic.delete(station.runtime())?;
     Ok(figures.with(Metric::Counted, counted))
@@ -241,17 +247,15 @@ fn beside(
     reader: impl Fn(&Progress) -> Result<(), BenchError> + Sync,
 ) -> Result<Figures, BenchError> {
     let progress = Progress::default();
-    let begun = Instant::now();
-    let (loaded, fetched) = thread::scope(|scope| {
+    let loaded = thread::scope(|scope| {
         let threads: Vec<_> = (0..readers).map(|_| scope.spawn(|| reader(&progress))).collect();
-        let loaded = load(station, topic, produce, settings);
-        let fetched = progress.bytes.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64();
+        let loaded = load(station, topic, produce, settings, &progress);
         progress.stop.store(true, Ordering::Relaxed);
         let ended: Result<Vec<()>, BenchError> =
             threads.into_iter().map(|thread| thread.join().expect("a reader does not panic")).collect();
-        (ended.and(loaded), fetched)
+        ended.and(loaded)
     });
     let (figures, tally) = loaded?;
     let counted = count_again(topic, tally.acknowledged)?;
-    Ok(figures.with(Metric::FetchThroughput, fetched / MEGA).with(Metric::Counted, counted))
+    Ok(figures.with(Metric::Counted, counted))
 }
