@@ -57,6 +57,9 @@ impl System {
 pub(crate) fn binary_version() -> Result<String, BenchError> {
     let binary = aquifer::find_binary()?;
     let version = first_line(&binary.display().to_string(), &["--version"]);
+    if aquifer::is_named() {
+        return Ok(format!("{version}, the binary of AQUIFER_BIN"));
+    }
     let profile = binary.parent().and_then(Path::file_name).unwrap_or_default();
     let commit = first_line("git", &["describe", "--always", "--dirty"]);
     Ok(format!("{version}, commit {commit}, profile {}", profile.display()))

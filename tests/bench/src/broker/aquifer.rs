@@ -9,6 +9,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::BenchError;
 
+/// The variable that names a binary.
+const NAMED: &str = "AQUIFER_BIN";
 /// Profiles worth measuring, the best first.
 const PROFILES: [&str; 2] = ["release", "fast"];
 /// For a start or a stop on a machine that is busy.
@@ -84,9 +86,14 @@ impl Aquifer {
     }
 }
 
+/// True if the binary is the user's choice, and not of this tree.
+pub(crate) fn is_named() -> bool {
+    env::var_os(NAMED).is_some()
+}
+
 /// The binary that is measured: `AQUIFER_BIN`, or the one that cargo built last for speed.
 pub(crate) fn find_binary() -> Result<PathBuf, BenchError> {
-    if let Some(path) = env::var_os("AQUIFER_BIN") {
+    if let Some(path) = env::var_os(NAMED) {
         let path = PathBuf::from(path);
         return if path.is_file() { Ok(path) } else { Err(BenchError::NoBinary(path.display().to_string())) };
     }
@@ -106,7 +113,8 @@ fn properties(directory: &Path) -> PathBuf {
     directory.join("node.properties")
 }
 
-/// What has no default, and ports of its own; all else is as it comes.
+/// What has no default, and ports of its own; all else is as it comes, but that deleted topics leave the disk
+/// after a minute, as Kafka's do: a long benchmark has to fit on it.
 fn configure(directory: &Path, port: u16, http: u16) -> std::io::Result<()> {
     fs::create_dir_all(directory)?;
     let under = |name: &str| directory.join(name).display().to_string();
@@ -116,7 +124,8 @@ fn configure(directory: &Path, port: u16, http: u16) -> std::io::Result<()> {
          http.listen=127.0.0.1:{http}\n\
          metadata.dir={}\n\
          wal.dir={}\n\
-         store.url=file://{}\n",
+         store.url=file://{}\n\
+         store.delete.delay.ms=60000\n",
         under("metadata"),
         under("wal"),
         under("store"),
