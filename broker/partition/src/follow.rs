@@ -4,13 +4,14 @@ use std::convert::Infallible;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use aquifer_image::{Image, PartitionChange, TopicChange};
+use aquifer_image::{Image, Partition as PartitionMetadata, PartitionChange, TopicChange};
 use aquifer_runtime::OnEnd;
 use aquifer_types::TopicId;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::error::OpenError;
+use crate::partition::{Partition, stream_offset};
 use crate::partitions::{Inner, is_fresh};
 
 /// Pause before a failed opening is tried again, and what it grows to.
@@ -110,8 +111,13 @@ fn apply_partition(inner: &Arc<Inner>, image: &Image, change: PartitionChange<'_
         return;
     }
     if let Some(open) = inner.opened(key) {
-        inner.lead(&open, partition.leader_epoch.get());
-        return;
+        if !was_elsewhere(image, partition, &open) {
+            inner.lead(&open, partition.leader_epoch.get());
+            return;
+        }
+        // It went away and came back between two images, and another broker wrote to it meanwhile.
+        inner.close(key);
+        inner.streams.release(partition.data);
     }
     let topic = image.topic(change.topic).expect("the image keeps partitions and topics together");
     if is_fresh(image, partition) {
@@ -123,6 +129,14 @@ fn apply_partition(inner: &Arc<Inner>, image: &Image, change: PartitionChange<'_
     if inner.begin_opening(key) {
         spawn_opening(inner, key);
     }
+}
+
+/// Whether another broker led a partition that is open here and changed its log. What this process did itself is
+/// never ahead of what it knows, and a hand-over back leaves nothing uncommitted.
+fn was_elsewhere(image: &Image, metadata: &PartitionMetadata, open: &Partition) -> bool {
+    let newer = metadata.leader_epoch.get() > open.leader_epoch();
+    let longer = |stream: &aquifer_image::Stream| stream.end > stream_offset(open.log_end_offset());
+    newer && image.stream(metadata.data).is_some_and(longer)
 }
 
 fn configure(inner: &Inner, image: &Image, topic: TopicId) {

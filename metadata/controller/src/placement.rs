@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use aquifer_image::{Image, MAX_PARTITIONS_PER_TOPIC};
+use aquifer_image::{Broker, Image, MAX_PARTITIONS_PER_TOPIC};
 use aquifer_types::NodeId;
 
 /// Partitions cannot be placed.
@@ -26,8 +26,9 @@ pub fn place(image: &Image, count: usize) -> Result<Vec<NodeId>, PlaceError> {
     if count > MAX_PARTITIONS_PER_TOPIC {
         return Err(PlaceError::TooMany { count });
     }
+    let able = image.brokers().filter(|broker| may_lead(broker));
     let mut brokers: BinaryHeap<_> =
-        image.brokers().map(|broker| Reverse((image.led_count(broker.node), broker.node))).collect();
+        able.map(|broker| Reverse((image.led_count(broker.node), broker.node))).collect();
     let mut leaders = Vec::with_capacity(count);
     for _ in 0..count {
         let Some(mut least) = brokers.peek_mut() else { return Err(PlaceError::NoBroker) };
@@ -38,15 +39,20 @@ pub fn place(image: &Image, count: usize) -> Result<Vec<NodeId>, PlaceError> {
     Ok(leaders)
 }
 
+/// Whether partitions may be given to a broker.
+pub(crate) fn may_lead(broker: &Broker) -> bool {
+    broker.fenced.is_none()
+}
+
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use aquifer_image::{Bootstrap, Command, CreateTopic, Endpoint, RegisterBroker, SecurityProtocol};
     use aquifer_types::{ClusterId, TopicId};
     use uuid::Uuid;
 
     use super::*;
 
-    fn cluster_of(nodes: u32) -> Image {
+    pub(crate) fn cluster_of(nodes: u32) -> Image {
         let mut image = Image::new();
         apply(&mut image, Bootstrap { cluster_id: ClusterId(Uuid::from_u128(1)) });
         for node in (1..=nodes).map(NodeId) {
@@ -62,7 +68,7 @@ mod tests {
         image
     }
 
-    fn apply(image: &mut Image, command: impl Into<Command>) {
+    pub(crate) fn apply(image: &mut Image, command: impl Into<Command>) {
         image.apply(image.applied().next(), &command.into()).expect("the test's commands are valid");
     }
 
