@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::frame::SMALL_FRAME_BYTES;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A claim that may be cut down to what is free is not cut below this.
@@ -12,6 +13,35 @@ const LEAST_SHARE: usize = 1 << 20;
 pub(crate) struct Budget {
     free: Arc<Semaphore>,
     total: usize,
+}
+
+/// The share of the requests' memory that only small requests may use.
+const SMALL_SHARE: usize = 8;
+
+/// Memory of requests. Small ones have a share of their own: fetches, commits and heartbeats never queue behind
+/// produce requests that wait for room in the WAL.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestMemory {
+    small: Budget,
+    large: Budget,
+}
+
+impl RequestMemory {
+    /// `total` bytes for both kinds.
+    pub(crate) fn new(total: usize) -> Self {
+        let small = total / SMALL_SHARE;
+        Self { small: Budget::new(small), large: Budget::new(total - small) }
+    }
+
+    /// Where a request claims that arrived in a frame of so many bytes.
+    pub(crate) fn of_frame(&self, bytes: usize) -> &Budget {
+        if bytes <= SMALL_FRAME_BYTES { &self.small } else { &self.large }
+    }
+
+    /// Bytes that are claimed now.
+    pub(crate) fn claimed(&self) -> usize {
+        self.small.claimed() + self.large.claimed()
+    }
 }
 
 /// Claimed bytes; given back on drop.
@@ -84,6 +114,15 @@ mod tests {
         assert_eq!(budget.claimed(), 40);
         drop(second);
         assert_eq!(budget.claimed(), 0);
+    }
+
+    #[tokio::test]
+    async fn small_requests_go_on_while_large_ones_wait() {
+        let memory = RequestMemory::new(8 << 20);
+        let _all = memory.of_frame(1 << 20).claim(7 << 20).await;
+        assert!(futures::poll!(Box::pin(memory.of_frame(1 << 20).claim(1 << 20))).is_pending());
+        let small = memory.of_frame(100).claim(100).await;
+        assert_eq!(memory.claimed(), (7 << 20) + small.bytes());
     }
 
     #[tokio::test]

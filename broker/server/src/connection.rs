@@ -132,11 +132,12 @@ async fn read<R: AsyncRead + Unpin>(
         };
         let Some(Frame { bytes, alone, mut claim }) = frame else { return Ok(()) };
         context.metrics.requests.add(1);
-        context.metrics.received_bytes.add(bytes.len() + 4);
+        let frame_bytes = bytes.len();
+        context.metrics.received_bytes.add(frame_bytes + 4);
         let request = dispatch::admit(context, peer, &mut client_id, bytes, alone)?;
         let decoded = request.decoded_bytes();
         if decoded > 0 {
-            claim.merge(context.requests.claim(decoded).await);
+            claim.merge(context.requests.of_frame(frame_bytes).claim(decoded).await);
         }
         let mut answer = request.handle();
         while let Answer::Held(held) = answer {

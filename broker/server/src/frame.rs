@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
-use crate::budget::{Budget, Claim};
+use crate::budget::{Claim, RequestMemory};
 use crate::config::Limits;
 use crate::slabs::Slabs;
 
@@ -65,12 +65,12 @@ pub(crate) struct FrameReader<R> {
     max_request_bytes: usize,
     idle: Duration,
     stall: Duration,
-    budget: Budget,
+    memory: RequestMemory,
     slabs: Slabs,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(crate) fn new(reader: R, limits: &Limits, budget: Budget, slabs: Slabs) -> Self {
+    pub(crate) fn new(reader: R, limits: &Limits, memory: RequestMemory, slabs: Slabs) -> Self {
         Self {
             reader,
             buffer: BytesMut::new(),
@@ -78,7 +78,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             max_request_bytes: limits.max_request_bytes,
             idle: limits.idle,
             stall: limits.stall,
-            budget,
+            memory,
             slabs,
         }
     }
@@ -88,12 +88,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let Some(size) = self.size().await? else { return Ok(None) };
         if size <= SMALL_FRAME_BYTES {
             self.fill(size).await?;
-            let claim = self.budget.claim(size).await;
+            let claim = self.memory.of_frame(size).claim(size).await;
             return Ok(Some(Frame { bytes: self.buffer.split_to(size), alone: false, claim }));
         }
         // A size that is only announced claims nothing: real bytes come first.
         self.fill(SMALL_FRAME_BYTES).await?;
-        let claim = self.budget.claim(size).await;
+        let claim = self.memory.of_frame(size).claim(size).await;
         let bytes = self.large(size).await?;
         Ok(Some(Frame { bytes, alone: true, claim }))
     }
@@ -181,7 +181,7 @@ mod tests {
     async fn frames_of_all_sizes_arrive_whole_and_in_order() {
         let large: Vec<u8> = (0..300_000u32).map(|i| i as u8).collect();
         let bytes = framed(&[b"one", &large, b"", b"three"]);
-        let budget = Budget::new(1 << 20);
+        let budget = RequestMemory::new(1 << 20);
         let mut reader = FrameReader::new(&bytes[..], &limits(), budget.clone(), Slabs::default());
         let mut seen = Vec::new();
         while let Some(frame) = reader.next().await.expect("well formed") {
@@ -194,7 +194,7 @@ mod tests {
     #[tokio::test]
     async fn an_announced_size_alone_takes_neither_buffer_nor_budget() {
         let (mut client, server) = tokio::io::duplex(64);
-        let budget = Budget::new(1 << 20);
+        let budget = RequestMemory::new(1 << 20);
         let mut reader = FrameReader::new(server, &limits(), budget.clone(), Slabs::default());
         tokio::io::AsyncWriteExt::write_all(&mut client, &(1i32 << 20).to_be_bytes()).await.expect("open");
         {
@@ -213,7 +213,8 @@ mod tests {
             (vec![0, 0], "the peer closed in the middle"),
             (vec![0, 0, 0, 9, 1], "the peer closed in the middle"),
         ] {
-            let mut reader = FrameReader::new(&bytes[..], &limits(), Budget::new(1 << 20), Slabs::default());
+            let mut reader =
+                FrameReader::new(&bytes[..], &limits(), RequestMemory::new(1 << 20), Slabs::default());
             let error = reader.next().await.expect_err("malformed").to_string();
             assert!(error.starts_with(text), "{error}");
         }
@@ -222,11 +223,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_quiet_connection_and_a_stalled_frame_end_after_their_time() {
         let (client, server) = tokio::io::duplex(64);
-        let mut reader = FrameReader::new(server, &limits(), Budget::new(1 << 20), Slabs::default());
+        let mut reader = FrameReader::new(server, &limits(), RequestMemory::new(1 << 20), Slabs::default());
         assert!(matches!(reader.next().await, Err(FrameError::Idle(_))));
         drop(client);
         let (mut client, server) = tokio::io::duplex(64);
-        let mut reader = FrameReader::new(server, &limits(), Budget::new(1 << 20), Slabs::default());
+        let mut reader = FrameReader::new(server, &limits(), RequestMemory::new(1 << 20), Slabs::default());
         tokio::io::AsyncWriteExt::write_all(&mut client, &[0, 0]).await.expect("open");
         assert!(matches!(reader.next().await, Err(FrameError::Stalled(_))));
     }

@@ -13,7 +13,7 @@ use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, info, warn};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, RequestMemory};
 use crate::config::ServerConfig;
 use crate::connection::{self, ConnectionError, Peer};
 use crate::handlers::init_producer_id::ProducerIds;
@@ -52,7 +52,7 @@ pub(crate) struct Context {
     pub(crate) config: ServerConfig,
     pub(crate) services: Services,
     /// Memory of requests.
-    pub(crate) requests: Budget,
+    pub(crate) requests: RequestMemory,
     pub(crate) slabs: Slabs,
     /// Memory of fetched records that are not sent yet.
     pub(crate) fetches: Budget,
@@ -76,7 +76,7 @@ impl Server {
         services: Services,
         tasks: &TaskGroup,
     ) -> Self {
-        let requests = Budget::new(config.limits.request_memory_bytes);
+        let requests = RequestMemory::new(config.limits.request_memory_bytes);
         let fetches = Budget::new(config.limits.fetch_memory_bytes);
         let sessions = FetchSessions::new(config.limits.max_fetch_sessions, services.random.clone());
         let (producer_ids, metrics) = (ProducerIds::default(), Metrics::default());
