@@ -20,6 +20,9 @@ use crate::machine::first_line;
 pub enum System {
     /// Aquifer with its default configuration, on a store of files.
     Aquifer,
+    /// The same on a MinIO of its own, which keeps its objects on the same disk; MinIO's CPU and memory are not
+    /// counted as the broker's.
+    AquiferMinio,
     /// Apache Kafka that syncs before it acknowledges, as Aquifer does.
     KafkaFsync,
     /// Apache Kafka as it comes: it acknowledges what is in the page cache.
@@ -28,15 +31,21 @@ pub enum System {
 
 impl System {
     /// In the order of the reports.
-    pub const ALL: [Self; 3] = [Self::Aquifer, Self::KafkaFsync, Self::Kafka];
+    pub const ALL: [Self; 4] = [Self::Aquifer, Self::AquiferMinio, Self::KafkaFsync, Self::Kafka];
 
     /// Its name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Aquifer => "aquifer",
+            Self::AquiferMinio => "aquifer-minio",
             Self::KafkaFsync => "kafka-fsync",
             Self::Kafka => "kafka",
         }
+    }
+
+    /// True for both kinds of Apache Kafka.
+    pub fn is_kafka(self) -> bool {
+        matches!(self, Self::KafkaFsync | Self::Kafka)
     }
 
     /// The system of that name.
@@ -96,7 +105,8 @@ impl Broker {
         heap: &str,
     ) -> Result<Self, BenchError> {
         let process = match system {
-            System::Aquifer => Kind::Aquifer(runtime.block_on(Aquifer::start(directory))?),
+            System::Aquifer => Kind::Aquifer(runtime.block_on(Aquifer::start(directory, None))?),
+            System::AquiferMinio => Kind::Aquifer(runtime.block_on(Aquifer::start_on_minio(directory))?),
             System::KafkaFsync | System::Kafka => {
                 let durable = system == System::KafkaFsync;
                 Kind::Kafka(runtime.block_on(ApacheKafka::start(directory, heap, durable))?)

@@ -56,7 +56,7 @@ enum Command {
 struct RunArgs {
     /// What to measure; see --list. 'all' for everything. Default: the first five
     scenarios: Vec<String>,
-    /// aquifer, kafka-fsync, kafka
+    /// aquifer, aquifer-minio (its store on a MinIO that is started for it), kafka-fsync, kafka
     #[arg(long, value_delimiter = ',', default_value = "aquifer,kafka-fsync,kafka")]
     systems: Vec<String>,
     /// How often each measurement is taken; reports show medians

@@ -7,7 +7,7 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 44.0;
 const BOTTOM: f64 = 56.0;
 /// Told apart by people who see few colours, on white and on dark pages.
-const COLOURS: [&str; 3] = ["#0072b2", "#d55e00", "#009e73"];
+const COLOURS: [&str; 4] = ["#0072b2", "#56b4e9", "#d55e00", "#009e73"];
 const GREY: &str = "#888888";
 /// Lines of the grid, at most.
 const STEPS: f64 = 6.0;

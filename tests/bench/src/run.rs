@@ -74,10 +74,10 @@ fn conditions(stations: &[Station], settings: &Settings) -> Result<Conditions, B
     }
     let date = SystemTime::UNIX_EPOCH + Duration::from_millis(Clock::system().wall_ms().unsigned_abs());
     let mut versions = vec![("librdkafka".to_owned(), load::library_version())];
-    if systems.iter().any(|(system, _)| *system == System::Aquifer) {
+    if systems.iter().any(|(system, _)| !system.is_kafka()) {
         versions.insert(0, ("aquifer".to_owned(), binary_version()?));
     }
-    if systems.iter().any(|(system, _)| *system != System::Aquifer) {
+    if systems.iter().any(|(system, _)| system.is_kafka()) {
         versions.push(("Apache Kafka".to_owned(), aquifer_services::Kafka::VERSION.to_owned()));
         versions.push(("java".to_owned(), first_line("java", &["-version"])));
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use aquifer_services::{Process, ServiceError, free_ports, known_brokers};
+use aquifer_services::{Minio, Process, ServiceError, free_ports, known_brokers};
 use tokio::time::{Instant, sleep};
 
 use crate::BenchError;
@@ -18,6 +18,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Between two looks at a starting node: start times are tenths of seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 const STARTS: usize = 3;
+const BUCKET: &str = "aquifer";
 
 /// A node of the `aquifer` binary.
 #[derive(Debug)]
@@ -27,22 +28,32 @@ pub(crate) struct Aquifer {
     binary: PathBuf,
     port: u16,
     start_took: Duration,
+    // Below the process: the store goes last.
+    _minio: Option<Minio>,
 }
 
 impl Aquifer {
-    pub(crate) async fn start(directory: &Path) -> Result<Self, BenchError> {
+    pub(crate) async fn start_on_minio(directory: &Path) -> Result<Self, BenchError> {
+        let minio = Minio::start().await?;
+        minio.create_bucket(BUCKET);
+        Self::start(directory, Some(minio)).await
+    }
+
+    /// On `minio`, or on a directory.
+    pub(crate) async fn start(directory: &Path, minio: Option<Minio>) -> Result<Self, BenchError> {
         let binary = find_binary()?;
         let mut starts = 1;
         loop {
             let [port, http] = free_ports();
-            configure(directory, port, http)
+            configure(directory, port, http, minio.as_ref())
                 .map_err(BenchError::io(format!("configure a node in {}", directory.display())))?;
             match started(&binary, directory, port).await {
                 // Another process may have taken the port meanwhile.
                 Err(BenchError::Service(ServiceError::Ended { .. })) if starts < STARTS => starts += 1,
                 Err(error) => return Err(error),
                 Ok((process, start_took)) => {
-                    return Ok(Self { process, directory: directory.to_owned(), binary, port, start_took });
+                    let directory = directory.to_owned();
+                    return Ok(Self { process, directory, binary, port, start_took, _minio: minio });
                 }
             }
         }
@@ -115,20 +126,27 @@ fn properties(directory: &Path) -> PathBuf {
 
 /// What has no default, and ports of its own; all else is as it comes, but that deleted topics leave the disk
 /// after a minute, as Kafka's do: a long benchmark has to fit on it.
-fn configure(directory: &Path, port: u16, http: u16) -> std::io::Result<()> {
+fn configure(directory: &Path, port: u16, http: u16, minio: Option<&Minio>) -> std::io::Result<()> {
     fs::create_dir_all(directory)?;
     let under = |name: &str| directory.join(name).display().to_string();
+    let store = match minio {
+        None => format!("store.url=file://{}", under("store")),
+        Some(minio) => format!(
+            "store.url=s3://{BUCKET}/bench\nstore.s3.endpoint={}\nstore.s3.access.key={key}\nstore.s3.secret.key={key}",
+            minio.endpoint(),
+            key = Minio::ACCESS_KEY
+        ),
+    };
     let text = format!(
         "node.id=1\n\
          listeners=PLAINTEXT://127.0.0.1:{port}\n\
          http.listen=127.0.0.1:{http}\n\
          metadata.dir={}\n\
          wal.dir={}\n\
-         store.url=file://{}\n\
+         {store}\n\
          store.delete.delay.ms=60000\n",
         under("metadata"),
         under("wal"),
-        under("store"),
     );
     fs::write(properties(directory), text)
 }
