@@ -11,8 +11,11 @@ const FLAT_OUT: &[(&str, &str)] = &[
     ("linger.ms", "5"),
     ("batch.size", "1000000"),
     ("queue.buffering.max.messages", "1000000"),
-    ("queue.buffering.max.kbytes", "65536"),
 ];
+
+/// Of all producers together; each has at least room for a batch.
+const QUEUE_KIB: usize = 64 << 10;
+const LEAST_QUEUE_KIB: usize = 2 << 10;
 
 /// Latency: a record leaves when it comes.
 const AT_RATE: &[(&str, &str)] = &[("acks", "all"), ("linger.ms", "0")];
@@ -27,6 +30,8 @@ const CONSUMER: &[(&str, &str)] = &[
 
 pub(super) fn producer(bootstrap: &str, produce: &Produce) -> ClientConfig {
     let mut config = client(bootstrap, if produce.rate.is_some() { AT_RATE } else { FLAT_OUT });
+    let queue_kib = (QUEUE_KIB / produce.connections).max(LEAST_QUEUE_KIB);
+    config.set("queue.buffering.max.kbytes", queue_kib.to_string());
     config.set("compression.type", produce.compression);
     config.set("enable.idempotence", if produce.idempotent { "true" } else { "false" });
     config
@@ -55,7 +60,10 @@ pub(crate) fn shown() -> Vec<(String, String)> {
         options.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
     };
     vec![
-        ("producer, flat out".to_owned(), list(FLAT_OUT)),
+        (
+            "producer, flat out".to_owned(),
+            format!("{} queue.buffering.max.kbytes={QUEUE_KIB}", list(FLAT_OUT)),
+        ),
         ("producer, at a rate".to_owned(), list(AT_RATE)),
         ("consumer".to_owned(), list(CONSUMER)),
     ]

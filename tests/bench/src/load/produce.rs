@@ -14,6 +14,8 @@ use crate::scenario::Produce;
 /// Latencies from a microsecond to a minute, to three digits.
 const LATENCY_US: (u64, u64) = (1, 60_000_000);
 const DIGITS: u8 = 3;
+/// Records that one of many producers gets at a time.
+const BURST: u64 = 100;
 /// When the client's queue is full; it holds a hundred times what leaves in this time.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(1);
 /// For the acknowledgements of what was sent.
@@ -111,8 +113,8 @@ impl Producers {
     }
 
     fn send(&mut self) -> Result<(), BenchError> {
-        let producer = &self.producers[(self.sent % self.producers.len() as u64) as usize];
-        let partition = (self.sent % self.topic.partitions as u64) as i32;
+        let (producer, partition) = self.turn();
+        let producer = &self.producers[producer];
         let payload = self.payload.next();
         loop {
             // Counted from 1: what is 0 cannot be told from no value.
@@ -130,6 +132,15 @@ impl Producers {
         }
         self.sent += 1;
         Ok(())
+    }
+
+    /// Whose turn it is, and for which partition: records go round. With many producers each gets some records
+    /// at a time for one partition, as an application that has something to say does; one record each would
+    /// measure nothing but how their threads are woken.
+    fn turn(&self) -> (usize, i32) {
+        let (producers, partitions) = (self.producers.len() as u64, self.topic.partitions as u64);
+        let turn = if producers == 1 { self.sent } else { self.sent / BURST };
+        ((turn % producers) as usize, (turn % partitions) as i32)
     }
 }
 
