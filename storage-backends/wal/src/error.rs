@@ -69,6 +69,21 @@ pub enum OpenError {
     /// The disk refused or failed; an I/O error is never taken for the end of the log.
     #[error("cannot open the WAL: {0}")]
     Disk(#[from] DiskError),
+    /// The filesystem cannot hold the log.
+    #[error(
+        "{path} (wal.dir): the WAL needs {needed} more bytes of its {capacity} (wal.size), the filesystem has {available} \
+         free; free {} bytes there, or lower wal.size, or set wal.dir to a larger filesystem", .needed.saturating_sub(*.available)
+    )]
+    NoSpace {
+        /// The directory.
+        path: PathBuf,
+        /// `wal.size` in bytes.
+        capacity: u64,
+        /// Bytes that are not reserved yet.
+        needed: u64,
+        /// What the filesystem has left for this process, in bytes.
+        available: u64,
+    },
     /// The directory belongs to somebody else.
     #[error("{path}: this WAL belongs to {what} {found}, but this node has {expected}; {remedy}")]
     Foreign {

@@ -33,7 +33,7 @@ pub struct Opened {
 /// Opens a WAL's directory and scans all that was not trimmed.
 ///
 /// A blank directory is made ours. Space for `config.capacity_bytes` is reserved at once, so that a disk that is too
-/// small is told now ([`aquifer_disk::DiskError::NoSpace`]) and not in the middle of a write.
+/// small is told now ([`OpenError::NoSpace`]) and not in the middle of a write.
 pub async fn open(config: WalConfig, disk: Arc<dyn Disk>, identity: Identity) -> Result<Opened, OpenError> {
     let names = disk.list().await?;
     let names: Vec<_> = names.iter().filter_map(|entry| Name::parse(&entry.name)).collect();

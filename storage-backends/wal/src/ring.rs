@@ -217,7 +217,8 @@ impl Files {
         let more = config.capacity_bytes.saturating_sub(existing + first) / file_bytes;
         let (needed, available) = (first + more * file_bytes, disk.available().await?);
         if needed > available {
-            return Err(DiskError::NoSpace { path: disk.path(), needed, available }.into());
+            let (path, capacity) = (disk.path(), config.capacity_bytes);
+            return Err(OpenError::NoSpace { path, capacity, needed, available });
         }
         if first > 0 {
             let name = next(Name::Zeroing);

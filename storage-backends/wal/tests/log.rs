@@ -192,8 +192,12 @@ async fn a_disk_that_is_too_small_is_told_at_once() {
     let machine = Machine::new(10);
     machine.disk.set_capacity(300 << 10);
     let error = machine.open().await.expect_err("too small");
-    let OpenError::Disk(DiskError::NoSpace { needed, available, .. }) = &error else { panic!("{error}") };
+    let OpenError::NoSpace { needed, available, .. } = &error else { panic!("{error}") };
     assert_eq!((*needed, *available), (1 << 20, (300 << 10) - 8192));
+    for word in ["wal.dir", "wal.size", "1048576", &available.to_string(), &(needed - available).to_string()]
+    {
+        assert!(error.to_string().contains(word), "'{word}' is not in: {error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
