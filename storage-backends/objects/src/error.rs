@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Unavailable,
     /// Credentials or permissions do not suffice.
     Denied,
+    /// The store's certificate is not one that we trust.
+    Untrusted,
     /// The store has no space left, or a quota is used up.
     Full,
     /// The object is shorter than the range that was asked for.
@@ -28,13 +30,14 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All kinds, in the order in which metrics count them.
-    pub const ALL: [ErrorKind; 9] = [
+    pub const ALL: [ErrorKind; 10] = [
         ErrorKind::NotFound,
         ErrorKind::AlreadyExists,
         ErrorKind::Throttled,
         ErrorKind::Timeout,
         ErrorKind::Unavailable,
         ErrorKind::Denied,
+        ErrorKind::Untrusted,
         ErrorKind::Full,
         ErrorKind::Truncated,
         ErrorKind::Invalid,
@@ -49,6 +52,7 @@ impl ErrorKind {
             ErrorKind::Timeout => "timeout",
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::Denied => "denied",
+            ErrorKind::Untrusted => "untrusted",
             ErrorKind::Full => "full",
             ErrorKind::Truncated => "truncated",
             ErrorKind::Invalid => "invalid",
@@ -68,6 +72,7 @@ impl ErrorKind {
             ErrorKind::Timeout => "no answer within the time limit",
             ErrorKind::Unavailable => "the store is not available",
             ErrorKind::Denied => "access denied",
+            ErrorKind::Untrusted => "the store's certificate is not trusted",
             ErrorKind::Full => "the store is full",
             ErrorKind::Truncated => "the object is too short",
             ErrorKind::Invalid => "invalid request",
@@ -82,6 +87,9 @@ impl ErrorKind {
             }
             ErrorKind::Denied => {
                 "check the credentials, this host's clock and the rights on bucket or directory"
+            }
+            ErrorKind::Untrusted => {
+                "name the PEM file of the CA that signed it in store.s3.ca.file, and reach the store by a name that the certificate has"
             }
             ErrorKind::Full => "free or add space in the store, or raise the quota",
             ErrorKind::Truncated => "the object is damaged: restore it from a copy",

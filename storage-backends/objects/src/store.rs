@@ -169,7 +169,19 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::NotFound`] and whatever the store comes up with.
     pub async fn head(&self, key: &str) -> Result<ObjectInfo, StoreError> {
-        let call = Call { operation: Operation::Head, key, bytes: 0, repeat: Repeat::Read };
+        self.look(key, Repeat::Read).await
+    }
+
+    /// As [`head`](Self::head), in one attempt: for who wants to know soon whether the store answers.
+    ///
+    /// # Errors
+    /// As [`head`](Self::head).
+    pub async fn head_once(&self, key: &str) -> Result<ObjectInfo, StoreError> {
+        self.look(key, Repeat::Never).await
+    }
+
+    async fn look(&self, key: &str, repeat: Repeat) -> Result<ObjectInfo, StoreError> {
+        let call = Call { operation: Operation::Head, key, bytes: 0, repeat };
         self.checked(call, key::check(key))?;
         let info = self.inner.attempts.run(call, |_| self.inner.backend.head(key)).await?;
         Ok(ObjectInfo { key: key.to_owned(), ..info })

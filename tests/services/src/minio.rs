@@ -6,11 +6,16 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::artifact::Artifact;
+use crate::private_ca::PrivateCa;
 use crate::process::Process;
 use crate::{ServiceError, free_port, http, ready};
 
 /// It needs one second when the machine is idle.
 const READY: Duration = Duration::from_secs(60);
+/// Below its directory.
+const CERTIFICATES: &str = "certificates";
+/// What a server with TLS answers to a request in the clear.
+const SPEAKS_TLS: u16 = 400;
 /// Another process may take the port between our look and MinIO's bind.
 const STARTS: usize = 3;
 
@@ -20,6 +25,7 @@ pub struct Minio {
     process: Process,
     program: PathBuf,
     port: u16,
+    tls: bool,
     directory: TempDir,
 }
 
@@ -32,22 +38,43 @@ impl Minio {
     /// # Errors
     /// [`ServiceError::Missing`] if it is not installed.
     pub async fn start() -> Result<Self, ServiceError> {
+        Self::start_with(None).await
+    }
+
+    /// Starts one that speaks https only, with the certificate of `ca`.
+    ///
+    /// # Errors
+    /// [`ServiceError::Missing`] if it is not installed.
+    pub async fn start_with_tls(ca: &PrivateCa) -> Result<Self, ServiceError> {
+        Self::start_with(Some(ca)).await
+    }
+
+    async fn start_with(ca: Option<&PrivateCa>) -> Result<Self, ServiceError> {
         let program = Artifact::Minio.find()?;
         let directory = tempfile::tempdir().map_err(ServiceError::io("create a directory for MinIO"))?;
+        let certificates = directory.path().join(CERTIFICATES);
+        fs::create_dir(&certificates).map_err(ServiceError::io("create MinIO's certificates"))?;
+        if let Some(ca) = ca {
+            for (name, pem) in [("public.crt", &ca.certificate), ("private.key", &ca.key)] {
+                fs::write(certificates.join(name), pem)
+                    .map_err(ServiceError::io("write MinIO's certificate"))?;
+            }
+        }
+        let tls = ca.is_some();
         let mut starts = 1;
         loop {
             let port = free_port();
-            match start(&program, directory.path(), port).await {
-                Ok(process) => return Ok(Self { process, program, port, directory }),
+            match start(&program, directory.path(), port, tls).await {
+                Ok(process) => return Ok(Self { process, program, port, tls, directory }),
                 Err(ServiceError::Ended { .. }) if starts < STARTS => starts += 1,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https://…`.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("{}://127.0.0.1:{}", if self.tls { "https" } else { "http" }, self.port)
     }
 
     /// Its port on loopback.
@@ -74,17 +101,19 @@ impl Minio {
     /// If it does not become ready.
     pub async fn restart(&mut self) -> Result<(), ServiceError> {
         self.process.kill();
-        self.process = start(&self.program, self.directory.path(), self.port).await?;
+        self.process = start(&self.program, self.directory.path(), self.port, self.tls).await?;
         Ok(())
     }
 }
 
-async fn start(program: &Path, directory: &Path, port: u16) -> Result<Process, ServiceError> {
+async fn start(program: &Path, directory: &Path, port: u16, tls: bool) -> Result<Process, ServiceError> {
     let drive = directory.join("drive");
     fs::create_dir_all(&drive).map_err(ServiceError::io("create MinIO's drive"))?;
     let mut command = Command::new(program);
     command
         .args(["server", "--quiet", "--address", &format!("127.0.0.1:{port}")])
+        .arg("--certs-dir")
+        .arg(directory.join(CERTIFICATES))
         .arg(&drive)
         .env("HOME", directory)
         .env("MINIO_ROOT_USER", Minio::ACCESS_KEY)
@@ -95,7 +124,10 @@ async fn start(program: &Path, directory: &Path, port: u16) -> Result<Process, S
         // On a drive that is shared with the system MinIO refuses to start outside of CI.
         .env("CI", "1");
     let mut process = Process::start("minio", &command, &directory.join("minio.log"))?;
-    let ready = async || matches!(http::get(port, "/minio/health/ready").await, Ok((200, _)));
+    let ready = async || match http::get(port, "/minio/health/ready").await {
+        Ok((status, _)) => status == 200 || (tls && status == SPEAKS_TLS),
+        Err(_) => false,
+    };
     ready::wait(&mut process, READY, ready).await?;
     Ok(process)
 }

@@ -95,10 +95,23 @@ fn http_failure(http: &HttpFailure) -> Failure {
 
 fn transport_failure(http: &HttpError, detail: &str) -> Failure {
     match http.kind() {
+        HttpErrorKind::Connect if is_untrusted(http) => Failure::none(ErrorKind::Untrusted, detail),
         HttpErrorKind::Connect => Failure::none(ErrorKind::Unavailable, format!("cannot connect: {detail}")),
         HttpErrorKind::Timeout => Failure::unknown(ErrorKind::Timeout, detail),
         _ => Failure::unknown(ErrorKind::Unavailable, detail),
     }
+}
+
+/// Whether the handshake failed for the peer's certificate, which no retry mends.
+fn is_untrusted(error: &HttpError) -> bool {
+    let mut io_errors = chain(error).filter_map(|error| error.downcast_ref::<io::Error>());
+    io_errors.any(|error| matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(_))))
+}
+
+/// The handshake's error, which lies in one or more I/O errors that do not name it as their source.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref().or_else(|| tls_error(inner.downcast_ref::<io::Error>()?))
 }
 
 /// A failure of the local file system.
