@@ -17,7 +17,7 @@ pub enum BatchError {
     /// Nothing was sent for the partition. (INVALID_RECORD)
     #[error("a produce request must have exactly one record batch per partition, this one has none")]
     Empty,
-    /// The bytes end before the batch does. (CORRUPT_MESSAGE)
+    /// The bytes end before the batch does, so that there is no whole one. (INVALID_RECORD)
     #[error("the record batch is cut off: {have} bytes are there, {need} are needed")]
     Truncated {
         /// Bytes there.
@@ -39,7 +39,7 @@ pub enum BatchError {
         /// Of the bytes.
         computed: u32,
     },
-    /// A message format before version 2, or one unknown. (INVALID_RECORD)
+    /// A message format before version 2 (INVALID_RECORD), or one unknown (CORRUPT_MESSAGE).
     #[error(
         "only record batches with magic version 2 are accepted, this one has {magic}; use a client of Kafka 0.11 or later"
     )]

@@ -155,19 +155,23 @@ fn in_place(
     rules: &Rules,
     now_ms: i64,
 ) -> Result<Validated, BatchError> {
-    let max_timestamp = if source == Compression::None {
+    let walked = if source == Compression::None {
         walk_records(&header, &batch[HEADER_BYTES..], rules, now_ms)?
     } else if must_open(&header, rules, now_ms) {
         let plain = decompress(source, &batch[HEADER_BYTES..], rules.decompress_limit)?;
         walk_records(&header, &plain, rules, now_ms)?
     } else {
-        header.max_timestamp
+        Walked { max_timestamp: header.max_timestamp, in_order: true }
     };
-    store_timestamp(&mut header, &mut batch, rules, max_timestamp, now_ms);
+    if !walked.in_order {
+        return recompress(header, &batch, source, source, None, rules, now_ms);
+    }
+    store_timestamp(&mut header, &mut batch, rules, walked.max_timestamp, now_ms);
     Ok(Validated { header, batch })
 }
 
-/// The topic has a compression type of its own: the records move into another batch, unchanged themselves.
+/// The topic has a compression type of its own, or the records' offsets are not in order: the records move into
+/// another batch, unchanged but for those offsets.
 fn recompress(
     mut header: BatchHeader,
     batch: &[u8],
@@ -185,7 +189,14 @@ fn recompress(
             &opened
         }
     };
-    let max_timestamp = walk_records(&header, plain, rules, now_ms)?;
+    let walked = walk_records(&header, plain, rules, now_ms)?;
+    let numbered;
+    let plain = if walked.in_order {
+        plain
+    } else {
+        numbered = walk::numbered(plain);
+        &numbered
+    };
     let packed;
     let records = match target {
         Compression::None => plain,
@@ -199,7 +210,7 @@ fn recompress(
     header.batch_length = (HEADER_BYTES - LOG_OVERHEAD_BYTES + records.len()) as i32;
     header.attributes = (header.attributes & !0x07) | target.code();
     let mut batch = seal(&mut header, records);
-    store_timestamp(&mut header, &mut batch, rules, max_timestamp, now_ms);
+    store_timestamp(&mut header, &mut batch, rules, walked.max_timestamp, now_ms);
     Ok(Validated { header, batch })
 }
 
@@ -232,15 +243,27 @@ fn time_bounds(bounds: CreateTimeBounds, now_ms: i64) -> RangeInclusive<i64> {
     now_ms.saturating_sub(bounds.before_max_ms)..=now_ms.saturating_add(bounds.after_max_ms)
 }
 
-/// Checks every record of an uncompressed records section; the largest timestamp.
-fn walk_records(header: &BatchHeader, section: &[u8], rules: &Rules, now_ms: i64) -> Result<i64, BatchError> {
+/// What the records of a batch say.
+struct Walked {
+    max_timestamp: i64,
+    /// Their offsets count from 0, one by one.
+    in_order: bool,
+}
+
+/// Checks every record of an uncompressed records section.
+fn walk_records(
+    header: &BatchHeader,
+    section: &[u8],
+    rules: &Rules,
+    now_ms: i64,
+) -> Result<Walked, BatchError> {
     let allowed = match rules.timestamp_type {
         TimestampType::CreateTime => time_bounds(rules.create_time, now_ms),
         TimestampType::LogAppendTime => i64::MIN..=i64::MAX,
     };
     let mut at = 0;
     let mut index = 0;
-    let mut max_timestamp = NO_TIMESTAMP;
+    let mut walked = Walked { max_timestamp: NO_TIMESTAMP, in_order: true };
     let mut refused = Refused::default();
     while at < section.len() {
         if index == header.records_count {
@@ -251,11 +274,10 @@ fn walk_records(header: &BatchHeader, section: &[u8], rules: &Rules, now_ms: i64
         if layout.headers.0 > 0 {
             walk::walk_headers(section, &layout, |_, _| {}).map_err(malformed)?;
         }
-        if layout.offset_delta != index {
-            return Err(malformed("its offset is not the one behind the record before it"));
-        }
+        // Kafka assigns the offsets whatever a client put there.
+        walked.in_order &= layout.offset_delta == index;
         let timestamp = record_timestamp(header, layout.timestamp_delta);
-        max_timestamp = max_timestamp.max(timestamp);
+        walked.max_timestamp = walked.max_timestamp.max(timestamp);
         if rules.compacted && layout.key.is_none() && !header.is_control() {
             refused.key(index);
         } else if !allowed.contains(&timestamp) && timestamp != NO_TIMESTAMP {
@@ -268,7 +290,7 @@ fn walk_records(header: &BatchHeader, section: &[u8], rules: &Rules, now_ms: i64
         return Err(count_error(header, index));
     }
     refused.into_result()?;
-    Ok(max_timestamp)
+    Ok(walked)
 }
 
 fn count_error(header: &BatchHeader, found: i32) -> BatchError {

@@ -129,6 +129,25 @@ fn a_wrong_largest_timestamp_of_uncompressed_records_is_mended() {
 }
 
 #[test]
+fn offsets_out_of_order_are_assigned_anew_where_records_are_opened() {
+    let plain = builder(Compression::None).build();
+    let first_end = crate::walk::record(&plain[HEADER_BYTES..], 0).unwrap().end;
+    // Without the first record: offsets 1 and 2.
+    let mut header = BatchHeader::parse(&plain).unwrap();
+    let rest = &plain[HEADER_BYTES + first_end..];
+    (header.records_count, header.last_offset_delta) = (2, 1);
+    header.batch_length = (HEADER_BYTES - LOG_OVERHEAD_BYTES + rest.len()) as i32;
+    let sent = seal(&mut header, rest);
+    for compression in ALL {
+        let rules = Rules { compression: TargetCompression::Codec(compression, None), ..rules() };
+        let stored = check(sent.clone(), &rules).unwrap();
+        let records = Records::new(&stored.batch.freeze()).unwrap().map(Result::unwrap);
+        let read: Vec<_> = records.map(|one| (one.offset, one.timestamp_ms, one.key.is_some())).collect();
+        assert_eq!(read, [(0, NOW_MS + 5, false), (1, NOW_MS - 3, true)], "{compression:?}");
+    }
+}
+
+#[test]
 fn size_is_checked_on_what_is_stored() {
     let size = builder(Compression::None).build().len();
     let tight = Rules { max_message_bytes: size - 1, ..rules() };

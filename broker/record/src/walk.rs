@@ -8,6 +8,8 @@ use crate::varint;
 pub(crate) struct Layout {
     pub(crate) timestamp_delta: i64,
     pub(crate) offset_delta: i32,
+    /// Position behind the offset: key, value and headers.
+    rest: usize,
     pub(crate) key: Option<Range<usize>>,
     pub(crate) value: Option<Range<usize>>,
     /// Header count and position of the first header.
@@ -29,6 +31,7 @@ pub(crate) fn record(bytes: &[u8], start: usize) -> Result<Layout, &'static str>
     at += 1;
     let timestamp_delta = varint::read_i64(bytes, &mut at).ok_or("its timestamp is cut off")?;
     let offset_delta = varint::read_i32(bytes, &mut at).ok_or("its offset is cut off")?;
+    let rest = at;
     let key = nullable(bytes, &mut at).ok_or("its key does not fit")?;
     let value = nullable(bytes, &mut at).ok_or("its value does not fit")?;
     let count = varint::read_i32(bytes, &mut at).ok_or("its header count is cut off")?;
@@ -40,7 +43,7 @@ pub(crate) fn record(bytes: &[u8], start: usize) -> Result<Layout, &'static str>
     if count == 0 && at != end {
         return Err("it is longer than its parts");
     }
-    Ok(Layout { timestamp_delta, offset_delta, key, value, headers: (count, at), end })
+    Ok(Layout { timestamp_delta, offset_delta, rest, key, value, headers: (count, at), end })
 }
 
 /// Walks the headers of `layout` and gives each one's key and value to `each`.
@@ -57,6 +60,25 @@ pub(crate) fn walk_headers(
         each(key, value);
     }
     if at == layout.end { Ok(()) } else { Err("it is longer than its parts") }
+}
+
+/// A records section that was walked, with offsets that count from 0.
+pub(crate) fn numbered(section: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(section.len());
+    let mut at = 0;
+    for offset_delta in 0i64.. {
+        let Some(layout) = (at < section.len()).then(|| record(section, at)) else { break };
+        let layout = layout.expect("the section was walked before");
+        let rest = &section[layout.rest..layout.end];
+        let length = 1 + varint::size(layout.timestamp_delta) + varint::size(offset_delta) + rest.len();
+        varint::write(&mut out, length as i64);
+        out.push(0);
+        varint::write(&mut out, layout.timestamp_delta);
+        varint::write(&mut out, offset_delta);
+        out.extend_from_slice(rest);
+        at = layout.end;
+    }
+    out
 }
 
 /// A length and as many bytes; -1 is null. The outer `None` says that it does not fit.

@@ -24,9 +24,8 @@ pub struct StreamsConfig {
     pub block_cache_bytes: u64,
     /// Memory for the indexes of objects.
     pub index_cache_bytes: u64,
-    /// How long the start waits for the store to answer whose it is, before it goes on and leaves
-    /// that check to the first upload.
-    pub store_check_limit: Duration,
+    /// How long the first start of a node waits for a store that does not answer (`store.start.wait.ms`).
+    pub store_wait: Duration,
     /// Start although the WAL directory is blank and records on the lost disk were not offloaded
     /// (`wal.accept.blank`): an operator gives them up.
     pub accept_blank_wal: bool,
@@ -48,7 +47,7 @@ impl Default for StreamsConfig {
             tail_cache_bytes: 64 << 20,
             block_cache_bytes: 64 << 20,
             index_cache_bytes: 8 << 20,
-            store_check_limit: Duration::from_secs(3),
+            store_wait: Duration::from_secs(60),
             accept_blank_wal: false,
             removal_delay_ms: 180_000,
             sweep_interval: Duration::from_secs(10),

@@ -140,6 +140,19 @@ pub enum OpenError {
         /// Objects that should be there.
         objects: u64,
     },
+    /// The store did not answer a node that has nothing else.
+    #[error(
+        "the object store '{store}' did not answer within {waited:?}, which the first start of a node waits for it \
+         (store.start.wait.ms): {reason}; start the store, or correct store.url"
+    )]
+    SilentStore {
+        /// The store's URL.
+        store: String,
+        /// How long it was waited for.
+        waited: std::time::Duration,
+        /// What the last look gave.
+        reason: String,
+    },
     /// The store refused.
     #[error("checking whose store this is: {0}")]
     Store(String),

@@ -6,6 +6,7 @@ use aquifer_image::{Image, ObjectState};
 use aquifer_objects::{ErrorKind, Store, StoreError};
 use aquifer_types::ClusterId;
 use bytes::Bytes;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::OpenError;
@@ -14,6 +15,14 @@ use crate::OpenError;
 pub(crate) const MARKER: &str = "cluster";
 const TITLE: &str = "# Aquifer: the objects beside this one belong to this cluster.";
 const ID_NAME: &str = "cluster.id=";
+
+/// How long a start that has something to serve from looks at the store: an outage of the store is not to be one of
+/// the node.
+const LATER_LOOK: Duration = Duration::from_secs(3);
+/// The pause between two looks at a store that does not answer.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the log says that the start waits.
+const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// What could be found out about a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +44,9 @@ impl From<StoreError> for Finding {
     }
 }
 
-/// Checks that the store is ours. A store that does not answer within `limit` delays nobody, unless nothing was ever
-/// written (`first_start`): then it is more likely a wrong option than an outage.
+/// Checks that the store is ours. What is definite (another cluster's store, no such bucket, bad credentials) is told at
+/// once. For a store that does not answer the first start of a node waits until `limit`; a later one has a WAL and
+/// metadata to serve from, looks for a moment only, and leaves the check to the first upload.
 pub(crate) async fn check(
     store: &Store,
     image: &Image,
@@ -44,20 +54,53 @@ pub(crate) async fn check(
     first_start: bool,
     limit: Duration,
 ) -> Result<Ownership, OpenError> {
-    let reason = match tokio::time::timeout(limit, look(store, image, cluster)).await {
-        Ok(Ok(())) => return Ok(Ownership::Checked),
-        Ok(Err(Finding::Not(error))) => return Err(error),
-        Ok(Err(Finding::Store(error))) if !error.kind.is_transient() => {
-            return Err(OpenError::Store(error.to_string()));
-        }
-        Ok(Err(Finding::Store(error))) => error.to_string(),
-        Err(_) => format!("the store '{}' did not answer within {limit:?}", store.url()),
-    };
-    if first_start {
-        return Err(OpenError::Store(reason));
+    let limit = if first_start { limit } else { limit.min(LATER_LOOK) };
+    let mut last = "it has said nothing yet".to_owned();
+    if let Ok(found) = tokio::time::timeout(limit, until_known(store, image, cluster, &mut last)).await {
+        return found.map(|()| Ownership::Checked);
     }
-    warn!(%reason, "the store was not checked; the first upload will do it");
+    if first_start {
+        return Err(OpenError::SilentStore { store: store.url().to_owned(), waited: limit, reason: last });
+    }
+    warn!(store = store.url(), reason = last, "the store was not checked; the first upload will do it");
     Ok(Ownership::Unknown)
+}
+
+/// Looks until the store gives a definite answer; `last` is what it said before.
+async fn until_known(
+    store: &Store,
+    image: &Image,
+    cluster: ClusterId,
+    last: &mut String,
+) -> Result<(), OpenError> {
+    let (began, mut waits) = (Instant::now(), false);
+    let mut words = tokio::time::interval_at(began + SAY_EVERY, SAY_EVERY);
+    loop {
+        let looking = look_once(store, image, cluster);
+        tokio::pin!(looking);
+        let found = loop {
+            tokio::select! {
+                found = &mut looking => break found,
+                _ = words.tick() => {
+                    let waited_s = began.elapsed().as_secs();
+                    warn!(store = store.url(), waited_s, reason = last, "waiting for the object store to answer");
+                }
+            }
+        };
+        match found {
+            Ok(()) => return Ok(()),
+            Err(Finding::Not(error)) => return Err(error),
+            Err(Finding::Store(error)) if !error.kind.is_transient() => {
+                return Err(OpenError::Store(error.to_string()));
+            }
+            Err(Finding::Store(error)) if waits => *last = error.to_string(),
+            Err(Finding::Store(error)) => {
+                warn!(%error, "the object store does not answer yet");
+                (*last, waits) = (error.to_string(), true);
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// The same check without a limit and with the store's errors as they are, for the first upload.
@@ -66,6 +109,14 @@ pub(crate) async fn check_now(store: &Store, image: &Image, cluster: ClusterId) 
         Finding::Store(error) => error.to_string(),
         Finding::Not(error) => error.to_string(),
     })
+}
+
+/// As [`look`], and a store that does not answer is told soon.
+async fn look_once(store: &Store, image: &Image, cluster: ClusterId) -> Result<(), Finding> {
+    match store.head_once(MARKER).await {
+        Err(error) if error.kind.is_transient() => Err(error.into()),
+        _ => look(store, image, cluster).await,
+    }
 }
 
 async fn look(store: &Store, image: &Image, cluster: ClusterId) -> Result<(), Finding> {

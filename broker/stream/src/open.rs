@@ -48,7 +48,7 @@ impl Streams {
     /// Recovers what an earlier process left in the WAL, opens a segment for this one, and starts to offload.
     ///
     /// Recovered records are in memory when it returns; nothing is waited for that is not local, but for a short
-    /// look at the store.
+    /// look at the store, and a long one if this node has never written anything.
     ///
     /// # Errors
     /// Each says what contradicts what, and what to do.
@@ -58,7 +58,7 @@ impl Streams {
         let image = metadata.image();
         let cluster = image.cluster_id().ok_or(OpenError::NotBootstrapped)?;
         let first_start = wal.blank && image.objects().next().is_none();
-        let ownership = marker::check(&store, &image, cluster, first_start, config.store_check_limit).await?;
+        let ownership = marker::check(&store, &image, cluster, first_start, config.store_wait).await?;
         check_wal_is_there(&image, node, wal.blank && !config.accept_blank_wal)?;
         let recovery = recovery::split(&image, std::mem::take(&mut wal.recovered), describe)?;
         let segment = segment::open(&metadata, node, broker_epoch, disk).await?;
@@ -88,6 +88,7 @@ impl Streams {
             store_checked: AtomicBool::new(ownership == Ownership::Checked),
             streams: Mutex::new(HashMap::new()),
             dirty: Mutex::new(BTreeMap::new()),
+            renewing: Mutex::new(BTreeMap::new()),
             evictable: Mutex::new(VecDeque::new()),
             signals: Signals {
                 wake: Notify::new(),

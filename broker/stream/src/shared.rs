@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aquifer_client::MetadataClient;
 use aquifer_objects::Store;
@@ -46,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) streams: Mutex<HashMap<StreamId, Arc<StreamInner>>>,
     /// Streams with batches that are not offloaded. Locked inside a stream's lock, never around it.
     pub(crate) dirty: Mutex<BTreeMap<StreamId, Arc<StreamInner>>>,
+    /// Streams whose next upload carries a checkpoint even without new batches.
+    pub(crate) renewing: Mutex<BTreeMap<StreamId, Arc<StreamInner>>>,
     /// Offloaded and still in a log cache, oldest first: what is evicted next.
     pub(crate) evictable: Mutex<VecDeque<(Arc<StreamInner>, u64)>>,
     pub(crate) signals: Signals,
@@ -85,7 +88,7 @@ const THROTTLE_PERCENT: u64 = 70;
 /// Appends are refused from here on, in percent.
 const REFUSE_PERCENT: u64 = 90;
 /// The longest pause that back-pressure asks for, reached just below the point of refusal.
-const LONGEST_THROTTLE_MS: u64 = 500;
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 impl Shared {
     /// How full the WAL is, in percent: of what may wait for the store, or of its files.
@@ -106,10 +109,9 @@ impl Shared {
         match self.fill_percent(0) {
             ..THROTTLE_PERCENT => Backpressure::Free,
             percent @ THROTTLE_PERCENT..REFUSE_PERCENT => {
-                let share = percent + 1 - THROTTLE_PERCENT;
-                let pause_ms = LONGEST_THROTTLE_MS * share * share
-                    / ((REFUSE_PERCENT - THROTTLE_PERCENT) * (REFUSE_PERCENT - THROTTLE_PERCENT));
-                Backpressure::Throttle(std::time::Duration::from_millis(pause_ms.max(1)))
+                let share = (percent + 1 - THROTTLE_PERCENT) as f64;
+                let share = share / (REFUSE_PERCENT - THROTTLE_PERCENT) as f64;
+                Backpressure::Throttle(LONGEST_PAUSE.mul_f64(share * share))
             }
             _ => Backpressure::Refuse,
         }
@@ -159,6 +161,7 @@ impl Shared {
     pub(crate) fn dissolve(&self) {
         lock(&self.streams).clear();
         lock(&self.dirty).clear();
+        lock(&self.renewing).clear();
         lock(&self.evictable).clear();
     }
 }

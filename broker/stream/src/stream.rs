@@ -14,6 +14,8 @@ use crate::log_cache::{LogCache, Lookup};
 use crate::shared::{Committed, Shared};
 use crate::{AppendError, Batch, OpenError, ReadError, ReadRequest, StreamRange, TimeQuery, TrimError};
 
+/// The WAL is this node's own disk.
+const WAL_COPIES: i32 = 1;
 /// A slice is copied out of its buffer when the buffer is more than this many times larger.
 const COPY_WHEN_BUFFER_IS_TIMES: usize = 2;
 /// Nothing larger than this is copied out: its buffer cannot be that much larger.
@@ -129,6 +131,11 @@ impl StreamInner {
         Ok(())
     }
 
+    /// The stream of its checkpoints, once somebody asked for the stream.
+    pub(crate) fn meta(&self) -> Option<StreamId> {
+        self.meta.get().copied()
+    }
+
     fn enlist(self: &Arc<Self>, log: &mut Log) {
         if !log.dirty {
             log.dirty = true;
@@ -153,11 +160,12 @@ impl StreamInner {
         self.moved.notify_waiters();
     }
 
-    /// Takes what an upload shall carry; `None` if there is nothing new, or nobody to ask for a checkpoint.
-    pub(crate) fn cut(self: &Arc<Self>) -> Option<Cut> {
+    /// Takes what an upload shall carry; `None` if there is nothing new and nothing to `renew`, or nobody to ask for
+    /// a checkpoint.
+    pub(crate) fn cut(self: &Arc<Self>, renew: bool) -> Option<Cut> {
         {
             let log = lock(&self.log);
-            if log.cache.cut_end() == log.cache.end() {
+            if log.cache.cut_end() == log.cache.end() && !renew {
                 return None;
             }
         }
@@ -166,7 +174,8 @@ impl StreamInner {
         let (cut, checkpoint) = owner.checkpoint();
         let meta = *self.meta.get()?;
         let mut log = lock(&self.log);
-        if self.removed.load(Ordering::Acquire) || cut <= log.cache.cut_end() {
+        let nothing_new = cut == log.cache.cut_end() && !renew;
+        if self.removed.load(Ordering::Acquire) || cut < log.cache.cut_end() || nothing_new {
             return None;
         }
         let batches = log.cache.cut(cut);
@@ -359,6 +368,11 @@ impl Stream {
             aquifer_wal::AppendError::Dead(dead) => AppendError::Dead(dead.reason),
             aquifer_wal::AppendError::Closed => AppendError::Closed(self.0.data),
         }
+    }
+
+    /// Copies of the WAL that an append is durable on before it is acknowledged.
+    pub fn copies(&self) -> i32 {
+        WAL_COPIES
     }
 
     /// Waits until everything up to and with `lsn` is durable.

@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use crate::lock::lock;
 use crate::segment;
-use crate::shared::Shared;
+use crate::shared::{LONGEST_PAUSE, Shared};
 use crate::stream::StreamInner;
 use crate::upload::oldest_needed;
 use crate::{OpenError, ShutdownError, Stream, TrimError};
@@ -22,6 +22,17 @@ pub enum Backpressure {
     Throttle(Duration),
     /// Over 90 % full: appends are refused with a retriable error.
     Refuse,
+}
+
+impl Backpressure {
+    /// How long a producer should pause before its next append.
+    pub fn pause(self) -> Duration {
+        match self {
+            Self::Free => Duration::ZERO,
+            Self::Throttle(pause) => pause,
+            Self::Refuse => LONGEST_PAUSE,
+        }
+    }
 }
 
 /// Counters and gauges of all streams of a broker.

@@ -1,22 +1,30 @@
-//! Deletes objects that nobody needs: the controller decides, this performs.
+//! Deletes objects that nobody needs: the controller decides, this performs. Objects that little is needed of are set
+//! free: a checkpoint lies in the object of the last records before it, and outlives them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aquifer_controller::{Duty, Policy, due};
-use aquifer_image::Command;
+use aquifer_image::{Command, Image, ObjectState};
 use aquifer_types::ObjectId;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
+use crate::lock::lock;
 use crate::shared::{Shared, object_key};
 
 /// Deletions in flight at once.
 const DELETES_IN_FLIGHT: usize = 8;
 /// How often the store itself is asked for left-overs of interrupted uploads.
 const LEFTOVER_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// An object smaller than this is not worth another one.
+const WASTEFUL_FROM_BYTES: u64 = 64 << 10;
+/// Nor is one of which more than this share is needed, in percent.
+const WASTEFUL_BELOW_PERCENT: u64 = 5;
 
 /// Sweeps until the streams stop.
 pub(crate) async fn run(shared: Arc<Shared>) -> Result<(), String> {
@@ -30,6 +38,7 @@ pub(crate) async fn run(shared: Arc<Shared>) -> Result<(), String> {
                 continue;
             }
             round(&shared).await;
+            renew_checkpoints(&shared);
             if Instant::now() >= next_leftovers {
                 next_leftovers = Instant::now() + LEFTOVER_INTERVAL;
                 // Nothing that is being uploaded is as old as the time limit of a prepared object.
@@ -58,6 +67,38 @@ pub(crate) async fn round(shared: &Shared) {
                 }
             }
         }
+    }
+}
+
+/// Has the newest checkpoints written anew that keep a large object alive of which nearly all is deleted. Without it
+/// every partition that was written once would hold its last object for ever, whatever its retention.
+fn renew_checkpoints(shared: &Shared) {
+    let image = shared.metadata.image();
+    let streams: Vec<_> = lock(&shared.streams).values().cloned().collect();
+    let renewing: BTreeMap<_, _> = streams
+        .into_iter()
+        .filter(|stream| {
+            let newest = stream.meta().and_then(|meta| image.last_range(meta));
+            newest.is_some_and(|range| is_wasteful(&image, range.object))
+        })
+        .map(|stream| (stream.data, stream))
+        .collect();
+    if renewing.is_empty() {
+        return;
+    }
+    debug!(partitions = renewing.len(), "writing checkpoints anew, to set their objects free");
+    *lock(&shared.renewing) = renewing;
+    shared.signals.flush_asked.fetch_add(1, Ordering::AcqRel);
+    shared.signals.wake.notify_one();
+}
+
+fn is_wasteful(image: &Image, object: ObjectId) -> bool {
+    match image.object(object) {
+        Some(ObjectState::Committed { commit, live_bytes, .. }) => {
+            commit.size_bytes >= WASTEFUL_FROM_BYTES
+                && live_bytes.saturating_mul(100) < commit.size_bytes.saturating_mul(WASTEFUL_BELOW_PERCENT)
+        }
+        _ => false,
     }
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::Stage;
 use super::world::World;
-use crate::{AppendError, Backpressure};
+use crate::{AppendError, Backpressure, OpenError};
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_throttles_then_refuses_and_nothing_is_lost() {
@@ -38,6 +38,46 @@ async fn a_store_that_is_away_throttles_then_refuses_and_nothing_is_lost() {
     assert_eq!(node.streams.backpressure(), Backpressure::Free);
     owner.write(1, 10_000).await;
     world.stop(node).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_start_waits_for_the_store_until_its_limit() {
+    let mut world = World::new(76).await;
+    world.config.store_wait = Duration::from_secs(20);
+    let place = tempfile::tempdir().expect("a directory");
+    let here = place.path().join("store");
+    let url = format!("file://{}", here.display());
+    let options = aquifer_objects::StoreOptions::default();
+    let random = aquifer_runtime::Random::seeded(76);
+    let store = aquifer_objects::open(&url, &options, world.clock.clone(), random).await;
+    world.store = store.expect("opened");
+    std::fs::remove_dir_all(&here).expect("removed");
+    std::fs::write(&here, b"not a directory").expect("written");
+    let began = tokio::time::Instant::now();
+    let error = world.try_start().await.err().expect("the store is silent");
+    assert!(matches!(error, OpenError::SilentStore { .. }), "{error}");
+    assert!(error.to_string().contains("store.start.wait.ms"), "{error}");
+    assert!(began.elapsed() >= Duration::from_secs(20));
+
+    let repaired = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        std::fs::remove_file(&here).expect("removed");
+        std::fs::create_dir(&here).expect("made");
+    };
+    let (node, ()) = tokio::join!(world.start(), repaired);
+    let topic = node.create_topic("a", 1).await;
+    let owner = node.open(topic, 0).await;
+    owner.write(1, 1_000).await;
+    drop(owner);
+    world.stop(node).await;
+
+    // With a history nobody waits: records in the WAL are served.
+    std::fs::rename(&here, place.path().join("away")).expect("renamed");
+    std::fs::write(&here, b"not a directory").expect("written");
+    let began = tokio::time::Instant::now();
+    let node = world.start().await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    world.kill(node).await;
 }
 
 #[tokio::test(start_paused = true)]

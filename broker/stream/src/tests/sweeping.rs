@@ -46,6 +46,45 @@ async fn a_trim_really_deletes_objects() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_outlives_its_records_does_not_keep_their_object() {
+    let mut world = World::new(64).await;
+    world.config.upload_bytes = 2 << 20;
+    let node = world.start().await;
+    let topic = node.create_topic("a", 2).await;
+    let (written, other) = (node.open(topic, 0).await, node.open(topic, 1).await);
+    for owner in [&written, &other] {
+        owner.write(10, 100_000).await;
+    }
+    node.streams.flush().await.expect("flushed");
+    let first = world.objects().await;
+    assert_eq!(first.len(), 1, "both are in one object");
+
+    written.stream.trim(10).await.expect("trimmed to the end");
+    world.hand.advance(600_000);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.objects().await, first, "half of it is needed");
+
+    other.stream.trim(10).await.expect("trimmed to the end");
+    for _ in 0..2 {
+        world.hand.advance(600_000);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+    let left = world.objects().await;
+    assert!(left.len() == 1 && left != first, "{left:?}");
+    assert!(world.store.head(&left[0]).await.expect("there").size < 2_000);
+    drop((written, other));
+    world.kill(node).await;
+    let node = world.start().await;
+    for partition in 0..2 {
+        let owner = node.open(topic, partition).await;
+        assert_eq!((owner.stream.start(), owner.stream.end()), (10, 10));
+        owner.write(1, 1_000).await;
+        owner.check_all(10_000).await;
+    }
+    world.stop(node).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn records_in_the_wal_can_be_trimmed_too() {
     let world = World::new(61).await;
     let node = world.start().await;

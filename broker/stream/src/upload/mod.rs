@@ -171,15 +171,17 @@ impl Uploader {
         }
     }
 
-    /// Cuts all dirty streams into jobs.
+    /// Cuts all dirty streams, and those with a checkpoint to renew, into jobs.
     async fn cut(&mut self) {
         let shared = Arc::clone(&self.shared);
         let flush = shared.signals.flush_asked.load(Ordering::Acquire);
-        let dirty: Vec<_> = lock(&shared.dirty).values().cloned().collect();
+        let mut streams = lock(&shared.dirty).clone();
+        let renewing = std::mem::take(&mut *lock(&shared.renewing));
+        streams.extend(renewing.iter().map(|(id, stream)| (*id, Arc::clone(stream))));
         let mut jobs = Vec::new();
         let mut job = Job::default();
-        for (at, stream) in dirty.into_iter().enumerate() {
-            if let Some(cut) = stream.cut() {
+        for (at, (id, stream)) in streams.into_iter().enumerate() {
+            if let Some(cut) = stream.cut(renewing.contains_key(&id)) {
                 job.add(cut);
             }
             if job.cuts.len() >= STREAMS_PER_JOB || job.bytes >= 2 * shared.config.upload_bytes {
