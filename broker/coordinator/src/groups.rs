@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering},
 };
 
 use aquifer_client::MetadataClient;
@@ -19,7 +19,7 @@ use crate::{
     SyncResponse,
     event::{Request, Response},
     owner::{Message, Parts},
-    supervisor::{Mailboxes, Supervisor},
+    supervisor::{Running, Supervisor},
 };
 
 /// The partition of `__consumer_offsets` that keeps a group: the absolute value of Java's `String.hashCode`, modulo the
@@ -39,7 +39,7 @@ struct Inner {
     node: NodeId,
     config: Arc<GroupConfig>,
     metadata: MetadataClient,
-    mailboxes: Mailboxes,
+    running: Running,
 }
 
 impl Groups {
@@ -55,18 +55,18 @@ impl Groups {
         tasks: &TaskGroup,
     ) -> Self {
         let config = Arc::new(config);
-        let mailboxes: Mailboxes = Arc::new(RwLock::default());
+        let running: Running = Arc::new(RwLock::default());
         let supervisor = Supervisor {
             parts: Parts { config: Arc::clone(&config), clock, random },
             metadata: metadata.clone(),
             partitions,
-            mailboxes: Arc::clone(&mailboxes),
+            running: Arc::clone(&running),
             tasks: tasks.clone(),
             owned: BTreeMap::new(),
             ended: Arc::new(Notify::new()),
         };
         tasks.spawn("group-coordinator", OnEnd::StopGroup, supervisor.run());
-        Self(Arc::new(Inner { node, config, metadata, mailboxes }))
+        Self(Arc::new(Inner { node, config, metadata, running }))
     }
 
     /// JoinGroup. Waits until the generation is formed, so up to the longest rebalance timeout of the members.
@@ -165,8 +165,8 @@ impl Groups {
     /// ListGroups: every group that this node coordinates. Refused as a whole while one partition is loading, as in Kafka.
     pub async fn list(&self) -> Result<Vec<ListedGroup>, GroupError> {
         let mailboxes: Vec<_> = {
-            let mailboxes = self.0.mailboxes.read().unwrap_or_else(PoisonError::into_inner);
-            mailboxes.values().cloned().collect()
+            let running = self.0.running.read().unwrap_or_else(PoisonError::into_inner);
+            running.values().map(|route| route.mailbox.clone()).collect()
         };
         let mut groups = Vec::new();
         for mailbox in mailboxes {
@@ -177,6 +177,18 @@ impl Groups {
             }
         }
         Ok(groups)
+    }
+
+    /// How many partitions of `__consumer_offsets` this node leads whose groups it has not read yet.
+    pub fn still_loading(&self) -> usize {
+        let image = self.0.metadata.image();
+        let Some(topic) = image.topic_by_name(OFFSETS_TOPIC) else { return 0 };
+        let running = self.0.running.read().unwrap_or_else(PoisonError::into_inner);
+        let loaded = |index| running.get(&index).is_some_and(|route| route.loaded.load(Ordering::Acquire));
+        let led = |index| {
+            image.partition(topic.id, index).and_then(|partition| partition.leader) == Some(self.0.node)
+        };
+        (0..topic.partition_count).filter(|index| led(*index) && !loaded(*index)).count()
     }
 
     async fn ask(&self, group_id: &str, request: Request) -> Result<Response, GroupError> {
@@ -190,8 +202,8 @@ impl Groups {
             return Err(GroupError::NotCoordinator);
         }
         let mailbox = {
-            let mailboxes = self.0.mailboxes.read().unwrap_or_else(PoisonError::into_inner);
-            mailboxes.get(&index).cloned()
+            let running = self.0.running.read().unwrap_or_else(PoisonError::into_inner);
+            running.get(&index).map(|route| route.mailbox.clone())
         };
         // Ours, but the partition is still being opened.
         post(&mailbox.ok_or(GroupError::CoordinatorLoadInProgress)?, request).await

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -24,14 +24,22 @@ use crate::{
 /// An owner that ended by itself, because it could not load or write, is started again after this time.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
-/// Mailboxes of the running owners, by partition index.
-pub(crate) type Mailboxes = Arc<RwLock<BTreeMap<i32, mpsc::Sender<Message>>>>;
+/// The running owners, by partition index.
+pub(crate) type Running = Arc<RwLock<BTreeMap<i32, Route>>>;
+
+/// The way to a running owner.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    pub(crate) mailbox: mpsc::Sender<Message>,
+    /// Set once it has read its partition.
+    pub(crate) loaded: Arc<AtomicBool>,
+}
 
 pub(crate) struct Supervisor {
     pub(crate) parts: Parts,
     pub(crate) metadata: MetadataClient,
     pub(crate) partitions: Partitions,
-    pub(crate) mailboxes: Mailboxes,
+    pub(crate) running: Running,
     pub(crate) tasks: TaskGroup,
     /// What each owner writes to.
     pub(crate) owned: BTreeMap<i32, Arc<Partition>>,
@@ -83,8 +91,8 @@ impl Supervisor {
         }
         self.owned.retain(|index, owned| {
             let same = open.get(index).is_some_and(|partition| Arc::ptr_eq(partition, owned));
-            let running = self.mailboxes.read().unwrap_or_else(PoisonError::into_inner);
-            same && running.get(index).is_some_and(|mailbox| !mailbox.is_closed())
+            let running = self.running.read().unwrap_or_else(PoisonError::into_inner);
+            same && running.get(index).is_some_and(|route| !route.mailbox.is_closed())
         });
         // An owner whose mailbox goes ends by itself.
         self.write().retain(|index, _| self.owned.contains_key(index));
@@ -97,7 +105,8 @@ impl Supervisor {
 
     fn start(&mut self, index: i32, partition: Arc<Partition>) {
         let (mailbox, messages) = mpsc::channel(MAILBOX);
-        let owner = Owner::new(self.parts.clone(), Arc::clone(&partition));
+        let loaded = Arc::new(AtomicBool::new(false));
+        let owner = Owner::new(self.parts.clone(), Arc::clone(&partition), Arc::clone(&loaded));
         let (stopping, ended) = (self.tasks.stopping().clone(), Arc::clone(&self.ended));
         self.tasks.spawn("group-coordinator-owner", OnEnd::Continue, async move {
             let result = owner.run(messages, stopping).await;
@@ -105,7 +114,7 @@ impl Supervisor {
             result
         });
         self.owned.insert(index, partition);
-        self.write().insert(index, mailbox);
+        self.write().insert(index, Route { mailbox, loaded });
     }
 
     /// Tells every owner of topics that are gone. An owner whose mailbox is full misses it: the offsets then go by
@@ -123,12 +132,12 @@ impl Supervisor {
             return;
         }
         let removed = Arc::new(removed);
-        for mailbox in self.mailboxes.read().unwrap_or_else(PoisonError::into_inner).values() {
-            let _ = mailbox.try_send(Message::TopicsDeleted(Arc::clone(&removed)));
+        for route in self.running.read().unwrap_or_else(PoisonError::into_inner).values() {
+            let _ = route.mailbox.try_send(Message::TopicsDeleted(Arc::clone(&removed)));
         }
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<i32, mpsc::Sender<Message>>> {
-        self.mailboxes.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<i32, Route>> {
+        self.running.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

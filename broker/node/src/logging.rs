@@ -5,7 +5,8 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging at `level` unless `RUST_LOG` says otherwise; raft and sled, which tell of every step, only from
-/// warnings on. Under systemd the journal adds the time.
+/// warnings on. What libraries tell the `log` crate is taken too: only there does hdfs-native name the DataNode that fails
+/// a read. Under systemd the journal adds the time.
 pub(crate) fn start(level: &str) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{level},openraft=warn,sled=warn")));

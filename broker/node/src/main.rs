@@ -11,6 +11,7 @@
 mod cli;
 mod commands;
 mod demo;
+mod health;
 mod http;
 mod logging;
 mod metrics;

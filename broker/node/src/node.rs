@@ -21,7 +21,8 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::http::{self, Health};
+use crate::health::NodeHealth;
+use crate::http;
 use crate::metrics::Page;
 use crate::options::{Listener, Settings};
 
@@ -133,11 +134,13 @@ impl Node {
         );
         until_open(&partitions).await;
 
-        let services = Services { clock, random, metadata, partitions: partitions.clone(), groups };
+        let services =
+            Services { clock, random, metadata, partitions: partitions.clone(), groups: groups.clone() };
         let server = Server::start(server_config(&settings, node), sockets, services, serving);
         let health = NodeHealth {
             page: Page { server, streams: streams.clone(), store, quorum },
             partitions: partitions.clone(),
+            groups,
             serving: serving.clone(),
         };
         let http = http_socket.map(|socket| http::serve(socket, Arc::new(health), serving)).transpose()?;
@@ -194,28 +197,6 @@ impl Node {
         }
         info!("stopped");
         Ok(offloaded?)
-    }
-}
-
-struct NodeHealth {
-    page: Page,
-    partitions: Partitions,
-    serving: TaskGroup,
-}
-
-impl Health for NodeHealth {
-    fn ready(&self) -> Result<(), String> {
-        if self.serving.stopping().is_cancelled() {
-            return Err("stopping".to_owned());
-        }
-        if !self.partitions.all_open() {
-            return Err("some partitions are not open yet".to_owned());
-        }
-        Ok(())
-    }
-
-    fn metrics(&self) -> String {
-        self.page.render()
     }
 }
 
@@ -340,6 +321,7 @@ fn streams_config(settings: &Settings) -> StreamsConfig {
         retain_after_offload: storage.wal_retain_after_offload,
         tail_cache_bytes: storage.log_cache_bytes,
         block_cache_bytes: storage.block_cache_bytes,
+        store_wait: storage.start_wait,
         accept_blank_wal: storage.wal_accept_blank,
         removal_delay_ms: storage.delete_delay_ms,
         ..StreamsConfig::default()
@@ -386,6 +368,7 @@ fn server_config(settings: &Settings, node: NodeId) -> ServerConfig {
         .map(|shown| aquifer_server::BrokerOption {
             name: shown.spec.name.to_owned(),
             value: shown.value.clone(),
+            kind: shown.spec.kind.into(),
             is_default: shown.is_default,
             sensitive: shown.spec.kind == crate::options::Kind::Secret,
             documentation: shown.spec.doc.to_owned(),

@@ -88,13 +88,16 @@ pub enum AppendError {
     /// Transactions are not built yet. (INVALID_TXN_STATE, which no client retries)
     #[error("this broker does not support transactions yet: use a producer without transactional.id")]
     Transactional,
-    /// acks=all on a topic that wants more copies than it was created with. (NOT_ENOUGH_REPLICAS)
-    #[error("the topic wants min.insync.replicas={wanted} and has a replication factor of {replicas}")]
+    /// acks=all on a topic that wants more copies of each record than the write-ahead log makes. (NOT_ENOUGH_REPLICAS)
+    #[error(
+        "the topic wants min.insync.replicas={wanted}, but an acknowledged record is in {copies} copies of the write-ahead \
+         log: lower the topic's min.insync.replicas"
+    )]
     NotEnoughReplicas {
         /// `min.insync.replicas`.
         wanted: i32,
-        /// The nominal replication factor.
-        replicas: i32,
+        /// Copies that are durable before an acknowledgement.
+        copies: i32,
     },
     /// The partition moved away or was deleted while the caller held it. (NOT_LEADER_OR_FOLLOWER)
     #[error("this node does not lead the partition any more")]

@@ -55,7 +55,8 @@ pub struct Appended {
     pub base_offset: i64,
     /// Offset of its last record.
     pub last_offset: i64,
-    /// The append time, for topics with LogAppendTime; else -1.
+    /// The append time, for topics with LogAppendTime; of a duplicate, the old one's largest timestamp, as in Kafka;
+    /// else -1.
     pub log_append_time_ms: i64,
     /// First offset of the log.
     pub log_start_offset: i64,
@@ -100,7 +101,6 @@ impl CommitTicket {
 #[derive(Debug)]
 pub struct Partition {
     id: PartitionId,
-    replicas: i32,
     clock: Clock,
     stream: Stream,
     state: Mutex<State>,
@@ -116,7 +116,6 @@ impl Partition {
     /// under `leader_epoch`.
     pub(crate) fn open(
         id: PartitionId,
-        replicas: i32,
         leader_epoch: i32,
         stream: Stream,
         checkpoint: Option<Bytes>,
@@ -136,7 +135,6 @@ impl Partition {
         state.lead(leader_epoch);
         let partition = Arc::new(Self {
             id,
-            replicas,
             clock,
             stream,
             state: Mutex::new(state),
@@ -202,10 +200,10 @@ impl Partition {
     /// Nothing was appended.
     pub fn append(&self, records: BytesMut, request: &AppendRequest) -> Result<Appended, AppendError> {
         let config = self.config();
-        if request.acks_all && request.origin == Origin::Client && self.replicas < config.min_insync_replicas
-        {
-            let (wanted, replicas) = (config.min_insync_replicas, self.replicas);
-            return Err(AppendError::NotEnoughReplicas { wanted, replicas });
+        // The nominal replication factor has no say: it is not what survives a lost disk.
+        let (wanted, copies) = (config.min_insync_replicas, self.stream.copies());
+        if request.acks_all && request.origin == Origin::Client && copies < wanted {
+            return Err(AppendError::NotEnoughReplicas { wanted, copies });
         }
         let now_ms = self.clock.wall_ms();
         let Validated { header, batch } =
@@ -231,7 +229,7 @@ impl Partition {
                 return Ok(Appended {
                     base_offset: old.base_offset,
                     last_offset: old.last_offset,
-                    log_append_time_ms: append_time(header.timestamp_type(), old.timestamp_ms),
+                    log_append_time_ms: old.timestamp_ms,
                     log_start_offset: self.log_start_offset(),
                     duplicate: true,
                     ticket: CommitTicket { pending },

@@ -153,6 +153,13 @@ impl Partitions {
         image.led_by(self.0.config.node).all(|key| matches!(slots.get(&key), Some(Slot::Open(_))))
     }
 
+    /// How long a producer's connection should be muted after what it has just appended: nothing while the object store
+    /// keeps up, more and more as the WAL fills, so that the point where appends are refused is not reached at full
+    /// speed. Cheap.
+    pub fn produce_pause(&self) -> Duration {
+        self.0.streams.backpressure().pause()
+    }
+
     /// Applies retention now: how many partitions got a later start. Runs by itself every
     /// [`PartitionsConfig::retention_interval`].
     pub async fn apply_retention(&self) -> usize {
@@ -220,9 +227,8 @@ impl Inner {
         let stream = self.streams.stream(metadata.data, metadata.meta);
         let stream = stream.map_err(|error| OpenError::Stream(error.to_string()))?;
         let id = PartitionId { topic: topic.name.clone(), topic_id: topic.id, index };
-        let replicas = i32::from(topic.replication_factor);
         let epoch = metadata.leader_epoch.get();
-        let partition = Partition::open(id, replicas, epoch, stream, checkpoint, config, self.clock.clone())?;
+        let partition = Partition::open(id, epoch, stream, checkpoint, config, self.clock.clone())?;
         slots.insert((topic.id, index), Slot::Open(partition.clone()));
         drop(slots);
         self.tick();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aquifer_partition::config::BrokerOptions;
+use aquifer_partition::config::{BrokerOptions, Kind};
 use aquifer_types::NodeId;
 
 /// What the Kafka server needs to know. Built by the node from its options.
@@ -37,6 +37,8 @@ pub struct BrokerOption {
     pub name: String,
     /// Effective value; `None` for a sensitive one.
     pub value: Option<String>,
+    /// Its type.
+    pub kind: OptionType,
     /// The value is the built-in default.
     pub is_default: bool,
     /// The value is never returned.
@@ -45,11 +47,38 @@ pub struct BrokerOption {
     pub documentation: String,
 }
 
+/// The types of Kafka's `ConfigDef`, as DescribeConfigs numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum OptionType {
+    Boolean = 1,
+    String = 2,
+    Int = 3,
+    Short = 4,
+    Long = 5,
+    Double = 6,
+    List = 7,
+    Password = 9,
+}
+
+impl From<Kind> for OptionType {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Boolean => Self::Boolean,
+            Kind::String => Self::String,
+            Kind::Int => Self::Int,
+            Kind::Long => Self::Long,
+            Kind::Double => Self::Double,
+            Kind::List => Self::List,
+        }
+    }
+}
+
 impl BrokerOption {
     /// An option that was set for brokers and that the node does not list.
-    pub(crate) fn unlisted(name: &str) -> Self {
+    pub(crate) fn unlisted(name: &str, kind: OptionType) -> Self {
         let documentation = String::new();
-        Self { name: name.to_owned(), value: None, is_default: true, sensitive: false, documentation }
+        Self { name: name.to_owned(), value: None, kind, is_default: true, sensitive: false, documentation }
     }
 }
 

@@ -22,7 +22,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::budget::Claim;
 use crate::dispatch::{self, Answer, ClientId, Refusal};
@@ -147,25 +147,35 @@ async fn read<R: AsyncRead + Unpin>(
                 () = &mut stopped => return Ok(()),
             };
         }
+        let (answer, pause) = answer.split();
         let pending = match answer {
-            Answer::Held(_) => unreachable!("awaited above"),
-            Answer::Ready(reply) => Pending::Ready(reply?),
+            Answer::Ready(reply) => Some(Pending::Ready(reply?)),
             Answer::Later(answer) => {
                 let reply = tokio::select! {
                     biased;
                     reply = answer => reply?,
                     () = &mut stopped => return Ok(()),
                 };
-                Pending::Ready(reply)
+                Some(Pending::Ready(reply))
             }
-            Answer::Pipelined(answer) => Pending::Waiting(answer),
-            Answer::Nothing => continue,
+            Answer::Pipelined(answer) => Some(Pending::Waiting(answer)),
+            Answer::Nothing => None,
+            Answer::Held(_) | Answer::Muted { .. } => unreachable!("awaited, and split, above"),
         };
-        if let Pending::Ready(reply) = &pending {
+        if let Some(Pending::Ready(reply)) = &pending {
             unsent.add(reply.bytes);
         }
-        if queue.send(Outgoing { pending, claim }).await.is_err() {
+        if let Some(pending) = pending
+            && queue.send(Outgoing { pending, claim }).await.is_err()
+        {
             return Ok(());
+        }
+        if !pause.is_zero() {
+            context.metrics.muted_requests.add(1);
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = &mut stopped => return Ok(()),
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures::future::BoxFuture;
@@ -39,6 +40,24 @@ pub(crate) enum Answer {
     Pipelined(BoxFuture<'static, Result<Reply, Refusal>>),
     /// This request has no reply (Produce with acks=0).
     Nothing,
+    /// As `answer`, and nothing more is read from the connection for that long (KIP-219): the reply tells the client
+    /// to pause, and one that does not listen is held all the same.
+    Muted { answer: Box<Answer>, pause: Duration },
+}
+
+impl Answer {
+    /// Mutes the connection after this answer.
+    pub(crate) fn muted(self, pause: Duration) -> Self {
+        if pause.is_zero() { self } else { Self::Muted { answer: Box::new(self), pause } }
+    }
+
+    /// The answer itself, and for how long the connection is muted.
+    pub(crate) fn split(self) -> (Self, Duration) {
+        match self {
+            Self::Muted { answer, pause } => (*answer, pause),
+            answer => (answer, Duration::ZERO),
+        }
+    }
 }
 
 /// Why a request closes its connection instead of being answered.

@@ -111,11 +111,13 @@ impl From<EpochError> for Failure {
 impl From<&BatchError> for Failure {
     fn from(error: &BatchError) -> Self {
         let code = match error {
-            BatchError::Truncated { .. }
-            | BatchError::BadLength { .. }
-            | BatchError::BadChecksum { .. }
-            | BatchError::Decompression(_) => Code::CorruptMessage,
+            BatchError::BadLength { .. } | BatchError::BadChecksum { .. } | BatchError::Decompression(_) => {
+                Code::CorruptMessage
+            }
+            // What was a format once is told from what never was one.
+            BatchError::UnsupportedMagic { magic } if !(0..2).contains(magic) => Code::CorruptMessage,
             BatchError::Empty
+            | BatchError::Truncated { .. }
             | BatchError::UnsupportedMagic { .. }
             | BatchError::MoreThanOneBatch
             | BatchError::BaseOffset { .. }

@@ -32,7 +32,7 @@ mod slabs;
 mod view;
 mod wire;
 
-pub use config::{BrokerOption, Limits, ServerConfig};
+pub use config::{BrokerOption, Limits, OptionType, ServerConfig};
 pub use listener::Listener;
 pub use metrics::{Metrics, Sample};
 pub use server::{Server, Services};

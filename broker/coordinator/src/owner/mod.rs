@@ -10,7 +10,10 @@ mod log;
 use std::{
     collections::{BTreeSet, VecDeque},
     convert::Infallible,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -67,6 +70,7 @@ pub(crate) struct Owner {
     compaction: Compaction,
     /// Commits of this turn, which become one batch.
     commits: Vec<(Vec<LogRecord>, After)>,
+    loaded: Arc<AtomicBool>,
     next_reply: u64,
     /// Zero of the shard's timers.
     started: Instant,
@@ -74,13 +78,15 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    pub(crate) fn new(parts: Parts, partition: Arc<Partition>) -> Self {
+    /// `loaded` is set once the partition was read.
+    pub(crate) fn new(parts: Parts, partition: Arc<Partition>, loaded: Arc<AtomicBool>) -> Self {
         let started = Instant::now();
         Self {
             shard: Shard::new(Arc::clone(&parts.config)),
             log: Log::new(partition),
             compaction: Compaction::default(),
             commits: Vec::new(),
+            loaded,
             next_reply: 0,
             started,
             next_expiry: started + interval(&parts.config),
@@ -103,6 +109,7 @@ impl Owner {
             warn!(partition = %self.log.name(), "cannot load groups: {error}");
             return Ok(());
         }
+        self.loaded.store(true, Ordering::Release);
         let effects = self.shard.loaded(self.now());
         self.perform(effects);
         let error = self.serve(&mut mailbox, &stopping).await;

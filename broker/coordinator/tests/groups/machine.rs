@@ -17,7 +17,7 @@ use aquifer_wal::{Identity, WalConfig};
 
 const NODE: NodeId = NodeId(1);
 /// Few, so that opening them is quick; the tests' group falls on one of them.
-const OFFSETS_PARTITIONS: usize = 5;
+pub(crate) const OFFSETS_PARTITIONS: usize = 5;
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Machine {

@@ -10,7 +10,7 @@ use aquifer_coordinator::{
     JoinRequest, Joined, LeaveRequest, LeavingMember, OffsetToCommit, Protocol, SyncRequest, TopicPartition,
 };
 use bytes::Bytes;
-use machine::Machine;
+use machine::{Machine, OFFSETS_PARTITIONS};
 
 const GROUP: &str = "orders";
 
@@ -146,6 +146,22 @@ async fn three_members_join_leave_and_survive_a_restart() {
     // Members that do not come back are noticed.
     tokio::time::sleep(Duration::from_secs(80)).await;
     assert_eq!(phase(&node.groups).await, GroupPhase::Empty);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_tells_while_its_groups_are_loading() {
+    let machine = Machine::new(6).await;
+    let node = machine.start(GroupConfig::default()).await;
+    node.groups.commit_offsets(commit(None, 0..3, 7)).await.expect("committed");
+    node.stop().await;
+    let node = machine.start_without_offsets_topic().await;
+    // Not a single task has run since the start.
+    assert_eq!(node.groups.still_loading(), OFFSETS_PARTITIONS);
+    while node.groups.still_loading() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(committed(&node.groups).await.len(), 3, "what is loaded answers");
     node.stop().await;
 }
 

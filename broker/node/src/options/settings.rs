@@ -69,6 +69,7 @@ pub(crate) struct StorageSettings {
     pub(crate) store: StoreOptions,
     pub(crate) offload_bytes: u64,
     pub(crate) offload_interval: Duration,
+    pub(crate) start_wait: Duration,
     pub(crate) delete_delay_ms: i64,
     pub(crate) wal_dir: PathBuf,
     pub(crate) wal_size: u64,
@@ -209,6 +210,7 @@ fn storage(given: &Given) -> Result<StorageSettings, OptionError> {
         store: store_options(given)?,
         offload_bytes: number(given, "store.offload.bytes")?,
         offload_interval: millis(given, "store.offload.interval.ms")?,
+        start_wait: millis(given, "store.start.wait.ms")?,
         delete_delay_ms: number(given, "store.delete.delay.ms")?,
         wal_dir: required_path(given, "wal.dir", "name a directory on a local disk for the write-ahead log")?,
         wal_size: number(given, "wal.size")?,
@@ -289,11 +291,11 @@ fn check_roles(given: &Given, node_id: u32) -> Result<(), OptionError> {
 }
 
 fn listeners(given: &Given) -> Result<Vec<Listener>, OptionError> {
-    let protocols = list(given, "listener.security.protocol.map")?;
+    let protocols = text(given, "listener.security.protocol.map")?.unwrap_or_default();
     let is_plaintext = |name: &str| {
         protocols
-            .iter()
-            .filter_map(|entry| entry.split_once(':'))
+            .split(',')
+            .filter_map(|entry| entry.trim().split_once(':'))
             .find(|(listener, _)| *listener == name)
             .map_or(name == "PLAINTEXT", |(_, protocol)| protocol == "PLAINTEXT")
     };

@@ -80,7 +80,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
 
     kafka(NETWORK, "listeners", Kind::List, Some("PLAINTEXT://127.0.0.1:9092"), "Addresses to listen on, `NAME://host:port`. An empty host means all interfaces. Port 0 takes a free one."),
     kafka(NETWORK, "advertised.listeners", Kind::List, None, "Addresses that clients are told, by listener name. Default: those of `listeners`. Prefer an address to `localhost`, which some clients try over IPv6 first."),
-    kafka(NETWORK, "listener.security.protocol.map", Kind::List, Some("PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"), "The security protocol of each listener name. This release speaks PLAINTEXT only."),
+    kafka(NETWORK, "listener.security.protocol.map", Kind::Text, Some("PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"), "The security protocol of each listener name. This release speaks PLAINTEXT only."),
     kafka(NETWORK, "socket.request.max.bytes", Kind::Bytes { min: 1024, max: I32 }, Some("104857600"), "The largest request accepted, in bytes; a larger one closes the connection."),
     kafka(NETWORK, "queued.max.request.bytes", Kind::Bytes { min: 1 << 20, max: i64::MAX }, Some("134217728"), "Memory for requests that are being read or answered, over all connections, in bytes. When it is used up, reading pauses. At least `socket.request.max.bytes`."),
     kafka(NETWORK, "max.connections", POSITIVE, Some("10000"), "Connections accepted at once; further ones are closed at once."),
@@ -90,9 +90,9 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
     kafka(NETWORK, "fetch.max.bytes", Kind::Bytes { min: 1024, max: I32 }, Some("57671680"), "The most a Fetch response carries, in bytes, whatever the client asks for; the first batch is always sent whole (KIP-74)."),
 
     kafka(TOPICS, "num.partitions", POSITIVE, Some("1"), "Partitions of a topic that is created without a number."),
-    kafka(TOPICS, "default.replication.factor", Kind::Int { min: 1, max: 32767 }, Some("1"), "Nominal replication factor of a topic that is created without one. It is shown as asked; copies are the storage's business."),
+    kafka(TOPICS, "default.replication.factor", POSITIVE, Some("1"), "Nominal replication factor of a topic that is created without one. It is shown as asked; copies are the storage's business."),
     kafka(TOPICS, "auto.create.topics.enable", Kind::Bool, Some("true"), "Whether a Metadata request may create a topic, if the client also allows it."),
-    kafka(TOPICS, "min.insync.replicas", POSITIVE, Some("1"), "Default of the topic option of the same name."),
+    kafka(TOPICS, "min.insync.replicas", POSITIVE, Some("1"), "Default of the topic option of the same name: copies of the write-ahead log that acks=all asks for. The log of this release has one, so with 2 or more acks=all is refused (NOT_ENOUGH_REPLICAS)."),
     kafka(TOPICS, "message.max.bytes", Kind::Bytes { min: 0, max: I32 }, Some("1048588"), "Default of `max.message.bytes`: the largest record batch, in bytes, as stored."),
     kafka(TOPICS, "compression.type", Kind::Choice(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]), Some("producer"), "Default of the topic option of the same name."),
     kafka(TOPICS, "log.cleanup.policy", Kind::List, Some("delete"), "Default of `cleanup.policy`."),
@@ -120,6 +120,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
     ours(STORE, "store.url", Kind::Text, None, "Where primary storage is: `s3://bucket/prefix`, `hdfs://nameservice/path`, `file:///path` or `memory://` (tests only: lost at exit)."),
     ours(STORE, "store.offload.bytes", Kind::Bytes { min: 1 << 20, max: 1 << 30 }, Some("64MiB"), "Records are uploaded when this many bytes wait in the WAL."),
     ours(STORE, "store.offload.interval.ms", Kind::Int { min: 100, max: 3_600_000 }, Some("30000"), "Records are uploaded when the oldest has waited this long."),
+    ours(STORE, "store.start.wait.ms", Kind::Int { min: 1_000, max: 86_400_000 }, Some("60000"), "How long the first start of a node waits for a store that does not answer; then it ends with an error. Later starts serve from the WAL and do not wait. Wrong credentials, a missing bucket or another cluster's store end any start at once."),
     ours(STORE, "store.delete.delay.ms", Kind::Int { min: 0, max: i64::MAX }, Some("300000"), "An object that nobody needs any more is deleted after this delay, so that reads that began before can end."),
 
     ours(STORE_ACCESS, "store.time.limit.ms", MILLIS, Some("15000"), "Time limit of one request to the store; a request that carries data gets more, by its size."),
@@ -144,8 +145,8 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
     ours(WAL, "wal.dir", Kind::Text, None, "Directory of the write-ahead log, on a local NVMe with a file system that knows O_DIRECT (ext4, XFS)."),
     ours(WAL, "wal.size", Kind::Bytes { min: 64 << 20, max: i64::MAX }, Some("2GiB"), "Size of the write-ahead log. It is written full of zeros once, behind the first start."),
     ours(WAL, "wal.io.engine", Kind::Choice(&["io_uring", "threads"]), Some("io_uring"), "How the WAL does its I/O: `io_uring` (with O_DIRECT), or `threads` for kernels and containers without io_uring."),
-    ours(WAL, "wal.retain.after.offload.ms", Kind::Int { min: 0, max: i64::MAX }, Some("60000"), "How long records stay in the WAL after they were uploaded: some stores can lose a PUT they just acknowledged in a power cut."),
-    ours(WAL, "wal.unoffloaded.max.bytes", Kind::Bytes { min: 16 << 20, max: i64::MAX }, Some("256MiB"), "The most that may wait for upload. From 90 % on producers are held back and refused with a retriable error."),
+    ours(WAL, "wal.retain.after.offload.ms", Kind::Int { min: 0, max: i64::MAX }, Some("60000"), "How long records stay in the WAL after they were uploaded: some stores can lose a PUT they just acknowledged in a power cut. Gives way, oldest first, while the WAL is more than half full: what is not uploaded yet has nowhere else to be."),
+    ours(WAL, "wal.unoffloaded.max.bytes", Kind::Bytes { min: 16 << 20, max: i64::MAX }, Some("256MiB"), "The most that may wait for upload. From 70 % on producers are slowed down (`throttle_time_ms`, KIP-219), from 90 % on they are refused with a retriable error."),
     ours(WAL, "wal.accept.loss", Kind::Text, None, "For one start, with the value that a refused start printed: give up what follows a damaged place in the WAL."),
     ours(WAL, "wal.accept.blank", Kind::Bool, Some("false"), "For one start: go on although the WAL directory is empty and records in the lost one were not offloaded. They are given up."),
 

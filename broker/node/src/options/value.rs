@@ -1,5 +1,10 @@
 use std::fmt;
 
+use aquifer_server::OptionType;
+
+const SHORT_MAX: i64 = i16::MAX as i64;
+const INT_MAX: i64 = i32::MAX as i64;
+
 /// The type of an option, with its bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
@@ -63,6 +68,23 @@ impl Kind {
                 text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
             )),
             Kind::Text | Kind::Secret => Ok(Value::Text(text.to_owned())),
+        }
+    }
+}
+
+impl From<Kind> for OptionType {
+    /// Numbers are as wide as their upper bound, which is how Kafka chose its types.
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Bool => Self::Boolean,
+            Kind::Int { max, .. } | Kind::Bytes { max, .. } => match max {
+                ..=SHORT_MAX => Self::Short,
+                ..=INT_MAX => Self::Int,
+                _ => Self::Long,
+            },
+            Kind::Choice(_) | Kind::Text => Self::String,
+            Kind::List => Self::List,
+            Kind::Secret => Self::Password,
         }
     }
 }

@@ -257,7 +257,7 @@ pub const TOPIC_CONFIGS: &[Definition] = &[
         "1",
         Bounds::AtLeast(1),
         &[same("min.insync.replicas")],
-        "Least nominal replication factor with which acks=all is accepted. Copies are the storage's business.",
+        "Copies of the write-ahead log that acks=all asks for; with fewer it is refused. Not compared with the nominal replication factor.",
     ),
     define(
         "preallocate",

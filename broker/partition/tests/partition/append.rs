@@ -81,7 +81,7 @@ async fn a_topics_rules_hold_and_change_while_it_is_written() {
     let node = machine.start().await;
     let partition = node.create("t", 1, &[("cleanup.policy", "compact"), ("min.insync.replicas", "2")]).await;
     let few = partition.append(batch(&["x"]), &request()).unwrap_err();
-    assert!(matches!(few, AppendError::NotEnoughReplicas { wanted: 2, replicas: 1 }));
+    assert!(matches!(few, AppendError::NotEnoughReplicas { wanted: 2, copies: 1 }));
     node.set("t", "min.insync.replicas", "1").await;
     while partition.config().min_insync_replicas != 1 {
         tokio::task::yield_now().await;

@@ -1,7 +1,7 @@
 //! DescribeConfigs for topics and brokers.
 
 use aquifer_image::{ConfigResource, Image, check_topic_name};
-use aquifer_partition::config::{ConfigSource, ConfigSources, Definition, Kind, SynonymValue, TOPIC_CONFIGS};
+use aquifer_partition::config::{ConfigSource, ConfigSources, Definition, SynonymValue, TOPIC_CONFIGS};
 use aquifer_types::NodeId;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -10,7 +10,8 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-use crate::config::BrokerOption;
+use super::alter_configs::dynamic_broker_option;
+use crate::config::{BrokerOption, OptionType};
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{Failure, invalid};
 use crate::guard::shapes;
@@ -61,7 +62,7 @@ fn describe(
         TOPIC => topic(call, &image, &resource.resource_name, wanted)?,
         BROKER => match broker(call, &resource.resource_name)? {
             Some(node) => broker_configs(call, &image, node, wanted),
-            None => default_broker_configs(&image, wanted),
+            None => default_broker_configs(call, &image, wanted),
         },
         other => return Err(unsupported(other)),
     };
@@ -104,17 +105,6 @@ pub(crate) fn source(source: ConfigSource) -> i8 {
     }
 }
 
-fn kind(kind: Kind) -> i8 {
-    match kind {
-        Kind::Boolean => 1,
-        Kind::String => 2,
-        Kind::Int => 3,
-        Kind::Long => 5,
-        Kind::Double => 6,
-        Kind::List => 7,
-    }
-}
-
 fn topic(
     call: &Call,
     image: &Image,
@@ -135,7 +125,7 @@ fn topic(
             if wanted.synonyms {
                 line.synonyms = effective.synonyms.into_iter().map(synonym).collect();
             }
-            documented(call, line, kind(definition.kind), definition.doc, wanted)
+            documented(call, line, definition.kind.into(), definition.doc, wanted)
         })
         .collect())
 }
@@ -165,7 +155,7 @@ fn broker_configs(
     for name in set {
         if lines.iter().all(|line| *line.name != **name) {
             let value = dynamic(name);
-            let option = BrokerOption::unlisted(name);
+            let option = BrokerOption::unlisted(name, option_type(name));
             lines.push(broker_option(call, &option, value, wanted));
         }
     }
@@ -187,16 +177,19 @@ fn broker_option(
     let value = if option.sensitive { None } else { value };
     let mut line = line(&option.name, value.clone(), from);
     line.is_sensitive = option.sensitive;
-    line.read_only = super::alter_configs::dynamic_broker_option(&option.name).is_none();
+    line.read_only = dynamic_broker_option(&option.name).is_none();
     if let (true, Some(value)) = (wanted.synonyms, value) {
         line.synonyms.push(synonym(SynonymValue { name: option.name.clone(), value, source: from }));
     }
-    let kind_of = super::alter_configs::dynamic_broker_option(&option.name);
-    let number = kind_of.map_or(kind(Kind::String), |(definition, _)| kind(definition.kind));
-    documented(call, line, number, &option.documentation, wanted)
+    documented(call, line, option.kind, &option.documentation, wanted)
 }
 
-fn default_broker_configs(image: &Image, wanted: Wanted) -> Vec<DescribeConfigsResourceResult> {
+/// The type of an option that is known only by its name.
+fn option_type(name: &str) -> OptionType {
+    dynamic_broker_option(name).map_or(OptionType::String, |(definition, _)| definition.kind.into())
+}
+
+fn default_broker_configs(call: &Call, image: &Image, wanted: Wanted) -> Vec<DescribeConfigsResourceResult> {
     let configs = image.configs(&ConfigResource::Broker(None));
     let lines = configs.into_iter().flatten().map(|(name, value)| {
         let mut line = DescribeConfigsResourceResult::default()
@@ -211,7 +204,7 @@ fn default_broker_configs(image: &Image, wanted: Wanted) -> Vec<DescribeConfigsR
                 source: ConfigSource::DefaultBroker,
             }));
         }
-        line
+        documented(call, line, option_type(name), "", wanted)
     });
     lines.collect()
 }
@@ -227,7 +220,7 @@ fn line(name: &str, value: Option<String>, from: ConfigSource) -> DescribeConfig
 fn documented(
     call: &Call,
     line: DescribeConfigsResourceResult,
-    kind: i8,
+    kind: OptionType,
     doc: &str,
     wanted: Wanted,
 ) -> DescribeConfigsResourceResult {
@@ -236,7 +229,7 @@ fn documented(
         return line;
     }
     let doc = (wanted.documentation && !doc.is_empty()).then(|| view::text(doc));
-    line.with_config_type(kind).with_documentation(doc)
+    line.with_config_type(kind as i8).with_documentation(doc)
 }
 
 fn synonym(value: SynonymValue) -> DescribeConfigsSynonym {

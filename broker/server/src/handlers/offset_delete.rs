@@ -1,55 +1,42 @@
 //! OffsetDelete: forgets offsets of topics that the group is not subscribed to.
 
-use aquifer_coordinator::{DeleteOffsetsRequest, TopicPartition};
-use kafka_protocol::ResponseError as Code;
+use aquifer_coordinator::DeleteOffsetsRequest;
 use kafka_protocol::messages::offset_delete_response::{
     OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
-use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
+use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse, TopicName};
 
+use super::partition_codes::{PartitionCode, PartitionCodes};
 use crate::dispatch::{Answer, Api, Call};
-use crate::errors::{self, NONE};
+use crate::errors;
 use crate::guard::shapes;
-use crate::view;
 
 pub(crate) const API: Api =
     Api { key: 47, advertised: 0..=0, served_from: 0, shape: &shapes::OFFSET_DELETE, handle };
 
 fn handle(call: Call) -> Answer {
     call.later(|call, request: OffsetDeleteRequest| async move {
-        let image = call.context.image();
-        // As in OffsetCommit: what exists is filled in from the coordinator's results.
-        let mut topics = Vec::with_capacity(request.topics.len());
-        let mut asked = Vec::new();
-        for topic in request.topics {
-            let mut partitions = Vec::with_capacity(topic.partitions.len());
-            for partition in topic.partitions {
-                let index = partition.partition_index;
-                let known = view::has_partition(&image, &topic.name, index);
-                let code = if known { NONE } else { Code::UnknownTopicOrPartition.code() };
-                partitions.push(
-                    OffsetDeleteResponsePartition::default()
-                        .with_partition_index(index)
-                        .with_error_code(code),
-                );
-                if known {
-                    asked.push(TopicPartition { topic: topic.name.to_string(), partition: index });
-                }
-            }
-            topics
-                .push(OffsetDeleteResponseTopic::default().with_name(topic.name).with_partitions(partitions));
-        }
+        let asked = request.topics.into_iter().map(|topic| {
+            let partitions = topic.partitions.into_iter().map(|partition| (partition.partition_index, ()));
+            (topic.name, partitions)
+        });
+        let (mut codes, existing) = PartitionCodes::new(&call.context.image(), asked);
+        let partitions = existing.into_iter().map(|(partition, ())| partition).collect();
         // Asked even if nothing is left to delete: an unknown group is an error of its own.
-        let request = DeleteOffsetsRequest { group_id: request.group_id.to_string(), partitions: asked };
+        let request = DeleteOffsetsRequest { group_id: request.group_id.to_string(), partitions };
         match call.context.services.groups.delete_offsets(request).await {
             Ok(results) => {
-                let open = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-                open.filter(|partition| partition.error_code == NONE)
-                    .zip(results)
-                    .for_each(|(partition, (_, result))| partition.error_code = errors::group_result(result));
-                OffsetDeleteResponse::default().with_topics(topics)
+                codes.fill(results.into_iter().map(|(_, result)| result));
+                OffsetDeleteResponse::default().with_topics(codes.into_topics(topic))
             }
             Err(error) => OffsetDeleteResponse::default().with_error_code(errors::group_code(error)),
         }
     })
+}
+
+fn topic(name: TopicName, partitions: Vec<PartitionCode>) -> OffsetDeleteResponseTopic {
+    let partitions = partitions.into_iter().map(|(index, code)| {
+        OffsetDeleteResponsePartition::default().with_partition_index(index).with_error_code(code)
+    });
+    OffsetDeleteResponseTopic::default().with_name(name).with_partitions(partitions.collect())
 }

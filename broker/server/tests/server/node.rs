@@ -41,6 +41,11 @@ impl Node {
     }
 
     pub(crate) async fn start_on(config: ServerConfig, streams: StreamsConfig) -> Self {
+        Self::start_over("memory://", config, streams).await
+    }
+
+    /// With the store at `url`.
+    pub(crate) async fn start_over(url: &str, config: ServerConfig, streams: StreamsConfig) -> Self {
         let tasks = TaskGroup::new();
         let random = Random::seeded(7);
         let (clock, _) = Clock::simulated(NOW_MS);
@@ -52,7 +57,7 @@ impl Node {
         let wal = WalConfig { capacity_bytes: 64 << 20, ..WalConfig::default() };
         let wal = aquifer_wal::open(wal, disk.attach().expect("free"), identity).await.expect("opens");
         let options = StoreOptions::default();
-        let store = aquifer_objects::open("memory://", &options, clock.clone(), random.clone());
+        let store = aquifer_objects::open(url, &options, clock.clone(), random.clone());
         let store = store.await.expect("opens");
         let parts = StreamsParts {
             wal,

@@ -12,6 +12,7 @@ use kafka_protocol::messages::{
     DeleteRecordsRequest, FetchRequest, FetchResponse, InitProducerIdRequest, ListOffsetsRequest,
     ProduceRequest, TransactionalId,
 };
+use std::time::Duration;
 use uuid::Uuid;
 
 use crate::client::{Client, batch, fetch, produce, text, topic};
@@ -230,6 +231,38 @@ async fn a_full_wal_makes_a_producer_wait_and_loses_nothing() {
         assert_eq!((partition.error_code, partition.base_offset), (0, offset as i64));
     }
     assert_eq!(client.fetch("t", 0).await.high_watermark, 10);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filling_wal_mutes_a_producer_before_it_refuses() {
+    let streams = StreamsConfig { unoffloaded_max_bytes: 1 << 20, ..StreamsConfig::default() };
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = dir.path().join("store");
+    let url = format!("file://{}", store.display());
+    let node = Node::start_over(&url, ServerConfig::new(NODE), streams).await;
+    std::fs::rename(&store, dir.path().join("away")).expect("renamed");
+    std::fs::write(&store, b"not a directory").expect("written");
+    let mut client = node.client();
+    let id = client.create("t", 1).await;
+    let sent = batch(&["z".repeat(10_000).as_str()]);
+    let mut throttles = Vec::new();
+    for _ in 0..85 {
+        let before = tokio::time::Instant::now();
+        let response = client.call(13, &produce(13, "t", id, 0, -1, sent.clone())).await;
+        assert_eq!(response.responses[0].partition_responses[0].error_code, 0);
+        throttles.push(response.throttle_time_ms);
+        // The next request is read when the pause is over, whether the client kept to it or not.
+        client.call(12, &fetch(12, "t", Uuid::nil(), 0)).await;
+        let pause = Duration::from_millis(u64::try_from(response.throttle_time_ms).expect("not negative"));
+        assert!(before.elapsed() >= pause, "{:?} instead of {pause:?}", before.elapsed());
+    }
+    assert!(throttles.is_sorted(), "{throttles:?}");
+    assert_eq!(throttles[..70], [0; 70]);
+    assert!(throttles[84] > 100, "{throttles:?}");
+    let muted = node.server.metrics().samples();
+    let muted = muted.iter().find(|sample| sample.name == "aquifer_server_muted_requests_total");
+    assert!(muted.is_some_and(|sample| sample.value >= 10), "{muted:?}");
     node.stop().await;
 }
 

@@ -43,6 +43,27 @@ async fn the_table_holds_what_older_clients_look_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_features_that_are_built_are_finalized() {
+    let node = Node::start().await;
+    let mut client = node.client();
+    let versions = api_versions(&mut client).await;
+    let finalized: Vec<_> = versions
+        .finalized_features
+        .iter()
+        .map(|one| (one.name.as_str(), one.min_version_level, one.max_version_level))
+        .collect();
+    assert_eq!(finalized, [("metadata.version", 30, 30)]);
+    let supported: Vec<_> = versions
+        .supported_features
+        .iter()
+        .map(|one| (one.name.as_str(), one.min_version, one.max_version))
+        .collect();
+    assert_eq!(supported, finalized);
+    assert_eq!(versions.finalized_features_epoch, 0);
+    node.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
     let node = Node::start().await;
     let mut client = node.client();

@@ -6,7 +6,7 @@ mod respond;
 use std::time::Duration;
 
 use aquifer_partition::{AppendError, AppendRequest, Appended, CommitTicket, LookupError, Partition};
-use aquifer_record::{Origin, RecordError};
+use aquifer_record::{BatchHeader, Origin, RecordError};
 use aquifer_types::{NodeId, TopicId};
 use bytes::BytesMut;
 use kafka_protocol::ResponseError as Code;
@@ -27,7 +27,7 @@ pub(crate) const API: Api =
 /// From here on batches may be compressed with zstd.
 const ZSTD_FROM: i16 = 7;
 
-/// Before a producer is told that the WAL is full though there seemed to be room.
+/// How long a producer is muted at least whose batch was refused because the WAL is full.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long a full WAL, or a partition that is being handed over, may hold a request before its producer is told.
@@ -103,36 +103,34 @@ async fn appendable(call: &Call, request: &ProduceRequest) {
 fn append(call: Call, request: ProduceRequest, buffer_bytes: usize) -> Answer {
     let (acks, timeout_ms) = (request.acks, request.timeout_ms);
     let Outcomes { topics, ticket } = append_all(&call, request, buffer_bytes);
+    let pause = pause(&call, &topics);
     if acks == 0 {
         // The client learns of an error only by the end of its connection; it then asks for metadata.
         let failed =
             topics.iter().flat_map(|(_, outcomes)| outcomes).find_map(|one| one.result.as_ref().err());
         return match failed {
-            None => Answer::Nothing,
+            None => Answer::Nothing.muted(pause),
             Some(refused) => {
                 let reason = format!("a Produce with acks=0 failed: {}", refused.failure.message);
                 Answer::Ready(Err(Refusal::Close(reason)))
             }
         };
     }
-    let full = topics.iter().flat_map(|(_, outcomes)| outcomes).any(PartitionOutcome::is_full);
-    if full {
-        return Answer::Later(Box::pin(async move {
-            tokio::time::sleep(FULL_PAUSE).await;
-            let late = match ticket {
-                Some(ticket) => durable(ticket, timeout_ms).await,
-                None => None,
-            };
-            respond::respond(&call, topics, late.as_ref())
-        }));
-    }
-    let Some(ticket) = ticket else {
-        return Answer::Ready(respond::respond(&call, topics, None));
+    let answer = match ticket {
+        None => Answer::Ready(respond::respond(&call, topics, None, pause)),
+        Some(ticket) => Answer::Pipelined(Box::pin(async move {
+            let late = durable(ticket, timeout_ms).await;
+            respond::respond(&call, topics, late.as_ref(), pause)
+        })),
     };
-    Answer::Pipelined(Box::pin(async move {
-        let late = durable(ticket, timeout_ms).await;
-        respond::respond(&call, topics, late.as_ref())
-    }))
+    answer.muted(pause)
+}
+
+/// How long the producer should pause, as the filling of the WAL demands.
+fn pause(call: &Call, topics: &[(TopicKey, Vec<PartitionOutcome>)]) -> Duration {
+    let full = topics.iter().flat_map(|(_, outcomes)| outcomes).any(PartitionOutcome::is_full);
+    let least = if full { FULL_PAUSE } else { Duration::ZERO };
+    call.context.services.partitions.produce_pause().max(least)
 }
 
 fn time_limit(timeout_ms: i32) -> Duration {
@@ -203,9 +201,17 @@ fn refused_whole(request: &ProduceRequest) -> Option<Failure> {
             format!("acks={} is none of -1, 0, 1", request.acks),
         ));
     }
-    let transactional = request.transactional_id.as_ref()?;
-    let message = format!("{} (transactional.id {transactional})", super::NO_TRANSACTIONS);
+    let message = match &request.transactional_id {
+        Some(transactional) => format!("{} (transactional.id {transactional})", super::NO_TRANSACTIONS),
+        None if has_transactional_records(request) => super::NO_TRANSACTIONS.to_owned(),
+        None => return None,
+    };
     Some(Failure::new(Code::TransactionalIdAuthorizationFailed, message))
+}
+
+fn has_transactional_records(request: &ProduceRequest) -> bool {
+    let mut batches = request.topics.iter().flat_map(|topic| &topic.partitions);
+    batches.any(|(_, records)| BatchHeader::parse(records).is_ok_and(|header| header.is_transactional()))
 }
 
 fn find_topic(call: &Call, key: &TopicKey) -> Result<TopicId, Failure> {

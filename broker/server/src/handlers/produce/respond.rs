@@ -1,6 +1,7 @@
 //! The response, with what each version has room for.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use aquifer_types::NodeId;
 use kafka_protocol::messages::ProduceResponse;
@@ -20,11 +21,13 @@ const LOG_START_FROM: i16 = 5;
 const MESSAGES_FROM: i16 = 8;
 const LEADERS_FROM: i16 = 10;
 
-/// `late` overrules the outcome of every batch that was appended: its durability is not known.
+/// `late` overrules the outcome of every batch that was appended: its durability is not known. The client is asked to
+/// send nothing for `pause`.
 pub(super) fn respond(
     call: &Call,
     topics: Vec<(TopicKey, Vec<PartitionOutcome>)>,
     late: Option<&Failure>,
+    pause: Duration,
 ) -> Result<Reply, Refusal> {
     let mut leaders = BTreeSet::new();
     let responses = topics
@@ -39,7 +42,9 @@ pub(super) fn respond(
             }
         })
         .collect();
-    let mut response = ProduceResponse::default().with_responses(responses);
+    let throttle_ms = i32::try_from(pause.as_millis()).unwrap_or(i32::MAX);
+    let mut response =
+        ProduceResponse::default().with_responses(responses).with_throttle_time_ms(throttle_ms);
     if !leaders.is_empty() && call.version >= LEADERS_FROM {
         response = response.with_node_endpoints(endpoints(call, leaders.into_iter()));
     }

@@ -1,0 +1,58 @@
+//! What the HTTP port tells of a node.
+
+use aquifer_coordinator::Groups;
+use aquifer_partition::Partitions;
+use aquifer_runtime::TaskGroup;
+
+use crate::http::Health;
+use crate::metrics::Page;
+
+/// The layers that have a say.
+pub(crate) struct NodeHealth {
+    pub(crate) page: Page,
+    pub(crate) partitions: Partitions,
+    pub(crate) groups: Groups,
+    pub(crate) serving: TaskGroup,
+}
+
+impl Health for NodeHealth {
+    fn ready(&self) -> Result<(), String> {
+        let stopping = self.serving.stopping().is_cancelled();
+        readiness(stopping, self.partitions.all_open(), self.groups.still_loading())
+    }
+
+    fn metrics(&self) -> String {
+        self.page.render()
+    }
+}
+
+fn readiness(stopping: bool, all_open: bool, groups_loading: usize) -> Result<(), String> {
+    if stopping {
+        return Err("stopping".to_owned());
+    }
+    if !all_open {
+        return Err("some partitions are not open yet".to_owned());
+    }
+    if groups_loading > 0 {
+        return Err(format!(
+            "the groups of {groups_loading} partitions of __consumer_offsets are not loaded yet"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::readiness;
+
+    #[test]
+    fn a_node_is_ready_when_partitions_are_open_and_groups_loaded() {
+        assert_eq!(readiness(false, true, 0), Ok(()));
+        let unready =
+            [(true, true, 0, "stopping"), (false, false, 0, "open"), (false, true, 3, "groups of 3")];
+        for (stopping, all_open, loading, word) in unready {
+            let reason = readiness(stopping, all_open, loading).expect_err("not ready");
+            assert!(reason.contains(word), "{reason}");
+        }
+    }
+}
