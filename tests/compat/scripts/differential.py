@@ -56,6 +56,21 @@ show("configs of no broker number", describe_configs(4, "one")["error"])
 show("one config by name", [config["name"] for config in describe_configs(2, "plain", ["retention.ms"])["configs"]])
 
 
+# Broker options that both have: their types.
+OPTIONS = """node.id process.roles broker.rack controller.quorum.bootstrap.servers controller.quorum.voters listeners
+advertised.listeners listener.security.protocol.map socket.request.max.bytes queued.max.request.bytes max.connections
+max.connections.per.ip connections.max.idle.ms max.incremental.fetch.session.cache.slots fetch.max.bytes num.partitions
+default.replication.factor auto.create.topics.enable min.insync.replicas message.max.bytes compression.type
+log.cleanup.policy log.retention.ms log.retention.minutes log.retention.hours log.retention.bytes
+log.retention.check.interval.ms log.segment.bytes log.message.timestamp.type log.message.timestamp.before.max.ms
+log.message.timestamp.after.max.ms offsets.topic.num.partitions offsets.topic.replication.factor
+offsets.retention.minutes offsets.retention.check.interval.ms offset.metadata.max.bytes group.initial.rebalance.delay.ms
+group.min.session.timeout.ms group.max.session.timeout.ms group.max.size producer.id.expiration.ms""".split()
+kinds = {config["name"]: config["kind"] for config in describe_configs(4, "1", OPTIONS)["configs"]}
+for name in OPTIONS:
+    show(f"type of the broker's {name}", kinds.get(name))
+
+
 def alter(topic, *changes, validate=False):
     request = [("resources", [("type", "i8"), ("name", "str"), ("configs", [
         ("name", "str"), ("operation", "i8"), ("value", "nstr")])]), ("validate", "bool")]
@@ -136,7 +151,7 @@ for name, answer in {
     "log append time": lambda: produce(batch([b"a"]), topic="stamped"),
     "zstd in version 5": lambda: produce(batch([], attributes=4, count=1, last_delta=0, payload=ZSTD_EMPTY), version=5),
     "an unknown codec": lambda: produce(batch([b"a"], attributes=6)),
-    "garbage for gzip": lambda: produce(batch([b"a"], attributes=1, payload=b"no gzip at all")),
+    "garbage for gzip": lambda: produce(batch([b"a"], attributes=1, payload=b"no gzip at all"), topic="stamped"),
 }.items():
     show(f"produce {name}", *shown(answer()))
 

@@ -1,7 +1,7 @@
 //! What an administrator does: topics, partitions, configs, offsets, retention.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aquifer_compat::{LIMIT, Node, Target, run_script};
@@ -31,15 +31,23 @@ async fn retention_by_size_removes_objects_from_the_store() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut node = Node::start(dir.path(), &AT_ONCE).await;
     let bootstrap = node.bootstrap();
-    // 20 MB, of which 2 MB are to stay.
+    // 20 MB, of which the newest 2 MB are to stay.
     let write = ["write", &bootstrap, "short", "2000", "10000", "retention.bytes=2000000"];
     if run_script("fill.py", &write, "written", LIMIT).await.is_none() {
         return;
     }
     let start = run_script("fill.py", &["await-start", &bootstrap, "short", "1500"], "start", LIMIT).await;
     assert!(start.is_some());
-    let store = node.dir().join("store");
-    smaller_than(&store, 6_000_000).await;
+    // As Kafka's segments, objects go one by one while the others have what is to be kept: without the oldest there
+    // is less. Their indexes come on top.
+    let data = node.dir().join("store/data");
+    eventually(|| {
+        let sizes = object_sizes(&data);
+        let newer = sizes.iter().skip(1).sum::<u64>();
+        let indexes = sizes.len() as u64 * (4 << 10);
+        (newer < 2_000_000 + indexes).then_some(()).ok_or(format!("objects of {sizes:?} bytes"))
+    })
+    .await;
     node.stop().await;
 }
 
@@ -61,31 +69,46 @@ async fn retention_by_time_and_topic_deletion_empty_the_store() {
     run_script("fill.py", &write, "written", LIMIT).await.expect("it ran before");
     let delete = ["delete-topic", &bootstrap, "deleted"];
     run_script("fill.py", &delete, "deleted", LIMIT).await.expect("it ran before");
-    // Of the 20 MB the object that holds the first topic's newest checkpoint stays, with what lies beside it.
-    smaller_than(&node.dir().join("store"), 6_000_000).await;
+    // Of the 20 MB the first topic's checkpoint stays, in an object that is not worth another one (64 KiB).
+    let data = node.dir().join("store/data");
+    eventually(|| {
+        let sizes = object_sizes(&data);
+        (sizes.len() <= 1 && sizes.iter().sum::<u64>() < 64 << 10)
+            .then_some(())
+            .ok_or(format!("objects of {sizes:?} bytes"))
+    })
+    .await;
     node.stop().await;
 }
 
-/// Waits until all files under `dir` together have fewer than `bytes` bytes.
-async fn smaller_than(dir: &Path, bytes: u64) {
-    let shrinks = async {
-        while size(dir) >= bytes {
+/// Waits until `look` finds what it wants; what it finds instead is the failure's text.
+async fn eventually(look: impl Fn() -> Result<(), String>) {
+    let found = async {
+        while look().is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    assert!(
-        tokio::time::timeout(LIMIT, shrinks).await.is_ok(),
-        "{} still holds {} bytes",
-        dir.display(),
-        size(dir)
-    );
+    if tokio::time::timeout(LIMIT, found).await.is_err() {
+        look().expect("it comes in time");
+    }
 }
 
-fn size(dir: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(dir) else { return 0 };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok().map(|metadata| (entry, metadata)))
-        .map(|(entry, metadata)| if metadata.is_dir() { size(&entry.path()) } else { metadata.len() })
-        .sum()
+/// The sizes of all objects, the oldest first: their names grow.
+fn object_sizes(data: &Path) -> Vec<u64> {
+    let mut objects: Vec<(PathBuf, u64)> = files(data);
+    objects.sort();
+    objects.into_iter().map(|(_, size)| size).collect()
+}
+
+fn files(dir: &Path) -> Vec<(PathBuf, u64)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => found.extend(files(&entry.path())),
+            Ok(metadata) => found.push((entry.path(), metadata.len())),
+            // Deleted while we look.
+            Err(_) => {}
+        }
+    }
+    found
 }

@@ -21,6 +21,7 @@ const DELETE_RECORDS: &str = "org.apache.kafka.tools.DeleteRecordsCommand";
 const LOG_DIRS: &str = "org.apache.kafka.tools.LogDirsCommand";
 const CLUSTER: &str = "org.apache.kafka.tools.ClusterTool";
 const API_VERSIONS: &str = "org.apache.kafka.tools.BrokerApiVersionsCommand";
+const FEATURES: &str = "org.apache.kafka.tools.FeatureCommand";
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
@@ -246,6 +247,9 @@ async fn cluster_is_described(tour: &mut Tour) {
     let said = tour.tool(API_VERSIONS, &[]).await;
     assert!(said.contains("Produce(0): 0 to 13"), "{said}");
     assert!(said.contains("JoinGroup(11): 0 to 9"), "{said}");
+    let said = tour.tools.run(FEATURES, &["--bootstrap-server", &bootstrap, "describe"]).await.ok();
+    let version = said.lines().find(|line| line.contains("metadata.version")).unwrap_or_default();
+    assert!(version.contains("FinalizedVersionLevel: 4.3-IV0"), "{said}");
 }
 
 #[tokio::test]

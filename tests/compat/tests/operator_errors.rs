@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use aquifer_compat::{LIMIT, Node, Target, run_script};
-use aquifer_services::skip;
+use aquifer_services::{Minio, free_port, or_skip, skip};
 use tempfile::TempDir;
 
 fn temporary() -> TempDir {
@@ -86,6 +86,34 @@ async fn a_store_of_another_cluster_is_refused() {
     let read = run_script("fill.py", &read, "", LIMIT).await.expect("it ran before");
     assert_eq!(read, ["read 10"], "the owner is not disturbed");
     node.stop().await;
+}
+
+#[tokio::test]
+async fn a_first_start_waits_for_its_store_and_says_so() {
+    if Target::chosen().is_kafka() {
+        return;
+    }
+    let dir = temporary();
+    let endpoint = format!("http://127.0.0.1:{}", free_port());
+    let mut settings = vec![
+        ("store.url", "s3://bucket"),
+        ("store.s3.endpoint", endpoint.as_str()),
+        ("store.s3.access.key", Minio::ACCESS_KEY),
+        ("store.s3.secret.key", Minio::ACCESS_KEY),
+        ("store.start.wait.ms", "8000"),
+    ];
+    let words = ["waiting for the object store", "waited_s=5", "store.start.wait.ms", "s3://bucket", "8s"];
+    refuses(dir.path(), &settings, &words).await;
+
+    // What is definite is not waited for.
+    let Some(minio) = or_skip(Minio::start().await) else { return };
+    let endpoint = minio.endpoint();
+    settings[1].1 = &endpoint;
+    settings[4].1 = "86400000";
+    refuses(temporary().path(), &settings, &["NoSuchBucket"]).await;
+    minio.create_bucket("bucket");
+    settings[3].1 = "wrong-secret";
+    refuses(temporary().path(), &settings, &["access denied"]).await;
 }
 
 #[tokio::test]
@@ -230,7 +258,15 @@ async fn a_full_disk_at_start_is_told_with_its_directory() {
     let dir = temporary();
     let wal = disk.path().join("wal").display().to_string();
     let settings = [("wal.dir", wal.as_str()), ("wal.size", "256MiB")];
-    refuses(dir.path(), &settings, &[&wal, "no room", "free some space, or ask for less"]).await;
+    let said = refuses(dir.path(), &settings, &[&wal, "wal.dir", "wal.size", "free", "lower wal.size"]).await;
+    assert_says(&said, &[&(256 << 20).to_string()]);
+    // 40 MiB less what ext4 takes for itself: more than 20 and less than 40 million bytes are free.
+    let free = said.split("the filesystem has ").nth(1).and_then(|rest| rest.split(' ').next());
+    let free: u64 = free.and_then(|number| number.parse().ok()).expect("the free bytes are told");
+    assert!((20_000_000..40 << 20).contains(&free), "{said}");
+    let needed = said.split("the WAL needs ").nth(1).and_then(|rest| rest.split(' ').next());
+    let needed: u64 = needed.and_then(|number| number.parse().ok()).expect("the needed bytes are told");
+    assert!((200 << 20..=256 << 20).contains(&needed), "{said}");
     fs::write(disk.path().join("filler"), vec![0; 64 << 20]).expect_err("the disk is full now");
     let metadata = disk.path().join("metadata").display().to_string();
     refuses(dir.path(), &[("metadata.dir", &metadata)], &[&metadata, "space"]).await;
