@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_image::{Command, Image, Outcome};
-use aquifer_quorum::{Effect, Quorum};
+use aquifer_quorum::Effect;
 use aquifer_runtime::{OnEnd, TaskGroup};
 use aquifer_types::LogIndex;
 use tokio::sync::watch;
@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::ProposeError;
 use crate::follower::Follower;
+use crate::source::Source;
 
 /// First pause before a proposal is tried again; it doubles up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_millis(10);
@@ -22,46 +23,52 @@ const RETRY_MAX: Duration = Duration::from_millis(250);
 pub struct ClientConfig {
     /// Bound of one proposal in all: tries, commit and the local image.
     pub propose_limit: Duration,
+    /// How long the start waits for a cluster. `None`: as long as it takes, as with several controllers.
+    pub form_limit: Option<Duration>,
 }
 
 impl Default for ClientConfig {
     fn default() -> Self {
-        Self { propose_limit: Duration::from_secs(15) }
+        Self { propose_limit: Duration::from_secs(15), form_limit: Some(Duration::from_secs(15)) }
     }
 }
 
 /// A broker's view of the metadata. Cheap to clone.
 #[derive(Clone)]
 pub struct MetadataClient {
-    quorum: Quorum,
+    source: Source,
     images: watch::Receiver<Arc<Image>>,
     config: ClientConfig,
 }
 
 impl MetadataClient {
-    /// Follows `quorum` with a task of `tasks` and waits until the image is that of a cluster.
+    /// Follows `source` with a task of `tasks` and waits until the image is that of a cluster.
     ///
     /// # Errors
     /// [`ProposeError::Unavailable`] if the quorum stops before, or has no leader within the proposal's bound.
     pub async fn start(
-        quorum: Quorum,
+        source: impl Into<Source>,
         config: ClientConfig,
         tasks: &TaskGroup,
     ) -> Result<Self, ProposeError> {
-        let (follower, images) = Follower::new(quorum.clone());
+        let source = source.into();
+        let (follower, images) = Follower::new(source.clone());
         // The feed ends only with the quorum's member, which has its own rule for what that means.
         tasks.spawn("metadata-follower", OnEnd::Continue, follower.run(tasks.stopping().clone()));
-        let client = Self { quorum, images, config };
+        let client = Self { source, images, config };
         let mut changes = client.changes();
         let formed = changes.wait_for(|image| image.cluster_id().is_some());
-        match tokio::time::timeout(config.propose_limit, formed).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) => return Err(feed_ended()),
-            Err(_) => {
-                let reason = format!("no cluster was formed within {:?}", config.propose_limit);
-                return Err(ProposeError::Unavailable { reason });
-            }
-        }
+        let formed = match config.form_limit {
+            None => formed.await,
+            Some(limit) => match tokio::time::timeout(limit, formed).await {
+                Ok(formed) => formed,
+                Err(_) => {
+                    let reason = format!("no cluster was formed within {limit:?}");
+                    return Err(ProposeError::Unavailable { reason });
+                }
+            },
+        };
+        formed.map_err(|_| feed_ended())?;
         Ok(client)
     }
 
@@ -83,7 +90,7 @@ impl MetadataClient {
         let deadline = Instant::now() + self.config.propose_limit;
         let mut pause = RETRY_FIRST;
         loop {
-            let proposed = timeout_at(deadline, self.quorum.propose(command.clone())).await;
+            let proposed = timeout_at(deadline, self.source.propose(command.clone())).await;
             let Ok(proposed) = proposed else {
                 return Err(ProposeError::Unknown {
                     reason: format!("no answer within {:?}", self.config.propose_limit),

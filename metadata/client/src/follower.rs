@@ -1,23 +1,25 @@
 use std::sync::Arc;
 
 use aquifer_image::Image;
-use aquifer_quorum::{FeedChunk, FeedEnded, Quorum};
+use aquifer_quorum::{FeedChunk, FeedEnded};
 use aquifer_runtime::CancellationToken;
 use aquifer_types::LogIndex;
 use tokio::sync::watch;
 
+use crate::source::Source;
+
 /// The one owner of a broker's image.
 pub(crate) struct Follower {
-    quorum: Quorum,
+    source: Source,
     image: Image,
     images: watch::Sender<Arc<Image>>,
 }
 
 impl Follower {
-    pub(crate) fn new(quorum: Quorum) -> (Self, watch::Receiver<Arc<Image>>) {
+    pub(crate) fn new(source: Source) -> (Self, watch::Receiver<Arc<Image>>) {
         let image = Image::new();
         let (images, published) = watch::channel(Arc::new(image.clone()));
-        (Self { quorum, image, images }, published)
+        (Self { source, image, images }, published)
     }
 
     /// Follows the feed until it ends or `stopping` is cancelled.
@@ -25,7 +27,7 @@ impl Follower {
         loop {
             let chunk = tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
-                chunk = self.quorum.pull(self.image.applied()) => chunk?,
+                chunk = self.source.pull(self.image.applied()) => chunk?,
             };
             self.apply(chunk);
             // One publication per chunk: readers see every entry's effect, not every entry.

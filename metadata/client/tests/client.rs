@@ -47,9 +47,13 @@ impl Lab {
     }
 
     async fn client(&self, quorum: &Quorum) -> MetadataClient {
-        MetadataClient::start(quorum.clone(), ClientConfig { propose_limit: PROPOSE_LIMIT }, &self.tasks)
-            .await
-            .unwrap()
+        MetadataClient::start(
+            quorum.clone(),
+            ClientConfig { propose_limit: PROPOSE_LIMIT, ..ClientConfig::default() },
+            &self.tasks,
+        )
+        .await
+        .unwrap()
     }
 }
 

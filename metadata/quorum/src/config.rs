@@ -22,6 +22,8 @@ pub const FEED_CHUNK: usize = 1_024;
 pub const SNAPSHOT_BYTES: usize = 64 << 20;
 /// Free bytes under which proposals are refused, so that elections, snapshots and a restart still have room.
 pub const DISK_RESERVE_BYTES: u64 = 16 << 20;
+/// Entries sent to another member at once.
+pub(crate) const MAX_APPEND_ENTRIES: u64 = 64;
 /// How long the start of a single voter may take before it is an error.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(30);
 

@@ -33,7 +33,16 @@ pub(crate) struct Identity {
     format: u32,
     node: NodeId,
     /// `None` until a joining member has learnt it.
-    cluster: Option<ClusterId>,
+    pub(crate) cluster: Option<ClusterId>,
+    /// Drawn when the directory was first used, so that a wiped one is told from it.
+    #[serde(default)]
+    pub(crate) directory: u32,
+}
+
+impl Identity {
+    pub(crate) fn new(node: NodeId, cluster: Option<ClusterId>, directory: u32) -> Self {
+        Self { format: FORMAT, node, cluster, directory }
+    }
 }
 
 impl Directory {
@@ -72,12 +81,12 @@ impl Directory {
         self.dir.join("log")
     }
 
-    /// The cluster the directory belongs to, after checking that it is this node's. `None` if that is not known yet.
-    pub(crate) fn cluster(
+    /// Whose the directory is, after checking that it is this node's. `None` if it is new.
+    pub(crate) fn identity(
         &self,
         node: NodeId,
         expected: Option<ClusterId>,
-    ) -> Result<Option<ClusterId>, StartError> {
+    ) -> Result<Option<Identity>, StartError> {
         let path = self.dir.join("identity.json");
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -103,14 +112,14 @@ impl Directory {
             (Some(found), Some(expected)) if found != expected => {
                 Err(StartError::WrongCluster { dir: self.dir.clone(), found, expected })
             }
-            (found, _) => Ok(found),
+            _ => Ok(Some(found)),
         }
     }
 
     /// Durably writes whose directory this is.
-    pub(crate) fn set_identity(&self, node: NodeId, cluster: Option<ClusterId>) -> Result<(), StartError> {
+    pub(crate) fn set_identity(&self, identity: &Identity) -> Result<(), StartError> {
         let path = self.dir.join("identity.json");
-        self.replace(&path, &Identity { format: FORMAT, node, cluster }).map_err(io_error("write", &path))
+        self.replace(&path, identity).map_err(io_error("write", &path))
     }
 
     fn replace(&self, path: &Path, identity: &Identity) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aquifer_types::{ClusterId, NodeId};
+use serde::{Deserialize, Serialize};
 
 /// Why a quorum member could not start. Nothing runs, and `metadata.dir` can be opened again.
 #[derive(Debug, thiserror::Error)]
@@ -128,7 +129,7 @@ pub enum Effect {
 
 /// Why a proposal has no outcome. A command that the image *rejected* is not an error here: it has an index
 /// and a verdict.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum ProposeError {
     /// This node does not lead, and the leader is unknown or cannot be reached.
     #[error("the metadata quorum has no reachable leader (last known: {}); a majority of the voters must be up and connected", leader_text(*leader))]

@@ -13,9 +13,13 @@
 //!                                          └──> feed ──> pull (entries, or the image for who is far behind)
 //! ```
 //!
+//! Between processes the network is the internal port: [`PeerNetwork`] calls, [`serve`] answers,
+//! [`agree_on_formation`] tells a blank controller whether to found the cluster or to join it, [`stay_joined`] makes
+//! it a voter, and [`RemoteQuorum`] is the quorum as a broker sees it that is no member.
+//!
 //! Durable means: in sled's file and through the device's cache, on a majority, before a proposer hears of it.
 //! Restart = snapshot + the log after it. It does not know what commands mean, Kafka, or how peers are reached
-//! (the [`Network`] seam).
+//! (the [`Network`] seam, with [`Router`] for one process).
 
 mod config;
 mod directory;
@@ -23,6 +27,7 @@ mod error;
 mod log;
 mod machine;
 mod network;
+mod port;
 mod quorum;
 mod raft;
 mod router;
@@ -38,6 +43,7 @@ pub use error::{Effect, FeedEnded, MembershipError, ProposeError, StartError};
 pub use log::MemoryStorage;
 pub use machine::FeedChunk;
 pub use network::{CallError, Network, Peer, Request, Response};
+pub use port::{CHANNELS, PeerNetwork, RemoteQuorum, agree_on_formation, serve, stay_joined};
 pub use quorum::{Committed, Quorum, QuorumStatus, Role};
 pub use raft::{Proposal, Reply, TypeConfig};
 pub use router::Router;

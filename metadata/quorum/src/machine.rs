@@ -107,6 +107,11 @@ impl Machine {
         self.shared.snapshot_due.notified().await;
     }
 
+    /// The entry after which the feed has every command.
+    pub(crate) fn feed_start(&self) -> LogIndex {
+        self.state().feed.start
+    }
+
     /// What lies after `after`; `None` if that is nothing yet.
     pub(crate) fn feed(&self, after: LogIndex) -> Option<FeedChunk> {
         let state = self.state();

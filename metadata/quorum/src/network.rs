@@ -13,20 +13,25 @@ use openraft::raft::{
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::ProposeError;
 use crate::raft::{Proposal, SnapshotMeta, TypeConfig, Vote};
 
-/// A voter as the membership knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A member as the membership knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// Its node id.
     pub node: NodeId,
-    /// The address of its internal port, as given at formation.
+    /// Which of the node's storages it is, see [`crate::Quorum::directory`]: one that was wiped comes back as
+    /// another member.
+    pub directory: u32,
+    /// The address of its internal port.
     pub address: String,
 }
 
 /// What one member asks of another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Entries, or a heartbeat.
     Append(AppendEntriesRequest<TypeConfig>),
@@ -40,17 +45,20 @@ pub enum Request {
         vote: Vote,
         /// What the image covers.
         meta: SnapshotMeta,
-        /// The encoded image.
+        /// The encoded image. Large: it travels beside the rest.
+        #[serde(skip)]
         image: Bytes,
     },
     /// "Take over the lead."
     TransferLeader(TransferLeaderRequest<TypeConfig>),
     /// A command, forwarded once to the leader.
     Propose(Proposal),
+    /// "Make me a voter." Only the leader can.
+    Join(Peer),
 }
 
 /// The answer to a [`Request`] of the same name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Response {
     /// To entries.
     Append(AppendEntriesResponse<TypeConfig>),
@@ -62,6 +70,8 @@ pub enum Response {
     TransferLeader(TransferLeaderResponse<TypeConfig>),
     /// To a forwarded command.
     Propose(Result<(LogIndex, Result<Outcome, Rejection>), ProposeError>),
+    /// It is a voter now, or who leads, as far as known.
+    Join(Result<(), Option<Peer>>),
 }
 
 /// Why a call has no answer.

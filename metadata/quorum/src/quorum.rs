@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -18,10 +18,13 @@ use crate::log::LogBackend;
 use crate::machine::{FeedChunk, Machine};
 use crate::network::{CallError, Network, Peer, Request, Response};
 use crate::raft::{Proposal, Reply, TypeConfig};
-use crate::transport::node_id;
+use crate::transport::{directory_of, node_id, peer, raft_id};
 
 /// How long the tasks of a member may take to end after raft has.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a joining member may take to catch up.
+const JOIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// What an entry of the log did: where it stands, and the image's verdict on it.
 pub type Committed = (LogIndex, Result<Outcome, Rejection>);
@@ -38,6 +41,8 @@ pub(crate) struct WeakQuorum(Weak<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) node: NodeId,
+    /// Raft's id of this member: its storage and its node.
+    pub(crate) member: u64,
     pub(crate) raft: Raft<TypeConfig, Machine>,
     pub(crate) machine: Machine,
     pub(crate) network: Arc<dyn Network>,
@@ -113,6 +118,12 @@ impl Quorum {
         self.inner.node
     }
 
+    /// Which of the node's storages this member's is: drawn when it was blank, so that after a wipe the node comes
+    /// back as another member.
+    pub fn directory(&self) -> u32 {
+        directory_of(self.inner.member)
+    }
+
     /// The image as of the last entry applied here. May lag behind the leader's.
     pub fn image(&self) -> Image {
         self.inner.machine.image()
@@ -178,6 +189,15 @@ impl Quorum {
             }
             // A second hop would only chase a leader that is changing.
             Request::Propose(proposal) => Ok(Response::Propose(self.propose_here(proposal).await)),
+            Request::Join(peer) => match self.leader() {
+                Some(leader) if leader.node == self.inner.node => {
+                    let added = self.add_voter(peer, JOIN_LIMIT).await;
+                    added
+                        .map(|()| Response::Join(Ok(())))
+                        .map_err(|error| CallError::NoAnswer(error.to_string()))
+                }
+                leader => Ok(Response::Join(Err(leader))),
+            },
         }
     }
 
@@ -197,8 +217,8 @@ impl Quorum {
             },
             leader: metrics.current_leader.map(node_id),
             term: metrics.current_term,
-            voters: membership.voter_ids().map(node_id).collect(),
-            learners: membership.learner_ids().map(node_id).collect(),
+            voters: in_order(membership.voter_ids()),
+            learners: in_order(membership.learner_ids()),
             last_log: LogIndex(metrics.last_log_index.unwrap_or(0)),
             applied: LogIndex(metrics.last_applied.map_or(0, |last| last.index)),
             snapshot: metrics.snapshot.map(|last| LogIndex(last.index)),
@@ -223,17 +243,59 @@ impl Quorum {
         Ok(())
     }
 
+    /// The leader, as far as known here.
+    pub fn leader(&self) -> Option<Peer> {
+        let receiver = self.inner.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        let id = metrics.current_leader?;
+        metrics.membership_config.membership().get_node(&id).map(|node| peer(id, node))
+    }
+
+    /// All members, as far as known here: voters and those that are becoming voters.
+    pub fn members(&self) -> Vec<Peer> {
+        let receiver = self.inner.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        metrics.membership_config.membership().nodes().map(|(id, node)| peer(*id, node)).collect()
+    }
+
+    /// Whether this very member votes, by the latest membership it knows.
+    pub fn is_voter(&self) -> bool {
+        let receiver = self.inner.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        metrics.membership_config.membership().voter_ids().any(|id| id == self.inner.member)
+    }
+
     /// Adds a member as a voter; it must be running with [`crate::Formation::Join`]. Only the leader can.
+    ///
+    /// An earlier storage of the same node loses its vote in the same change. A voter that is known already gets
+    /// the address that is given.
     ///
     /// # Errors
     /// With raft's reason, or when it has not caught up within `limit`.
     pub async fn add_voter(&self, peer: Peer, limit: Duration) -> Result<(), MembershipError> {
-        let id = u64::from(peer.node.0);
+        let id = raft_id(peer.node, peer.directory);
+        let (mut voters, address) = {
+            let receiver = self.inner.raft.metrics();
+            let metrics = receiver.borrow_watched();
+            let membership = metrics.membership_config.membership();
+            let voters: BTreeSet<u64> = membership.voter_ids().collect();
+            (voters, membership.get_node(&id).map(|node| node.addr.clone()))
+        };
+        let node = BasicNode { addr: peer.address };
+        let raft = &self.inner.raft;
+        if voters.contains(&id) {
+            if address.as_ref() == Some(&node.addr) {
+                return Ok(());
+            }
+            let moved = ChangeMembers::SetNodes(BTreeMap::from([(id, node)]));
+            return self.changed(raft.change_membership(moved, false), limit).await;
+        }
+        voters.retain(|voter| node_id(*voter) != peer.node);
+        voters.insert(id);
         let change = async {
-            let node = BasicNode { addr: peer.address };
             // First a learner that has caught up, so that the new voter never holds up a commit.
-            self.inner.raft.add_learner(id, node, true).await?;
-            self.inner.raft.change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([id])), false).await
+            raft.add_learner(id, node, true).await?;
+            raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await
         };
         self.changed(change, limit).await
     }
@@ -243,7 +305,7 @@ impl Quorum {
     /// # Errors
     /// With raft's reason, or when it is not committed within `limit`.
     pub async fn remove_voter(&self, node: NodeId, limit: Duration) -> Result<(), MembershipError> {
-        let ids = BTreeSet::from([u64::from(node.0)]);
+        let ids = self.members().iter().filter(|peer| peer.node == node).map(raft_id_of).collect();
         let change = self.inner.raft.change_membership(ChangeMembers::RemoveVoters(ids), false);
         self.changed(change, limit).await
     }
@@ -251,7 +313,25 @@ impl Quorum {
     /// Asks `node` to take over the lead, if this member has it.
     pub async fn transfer_lead(&self, node: NodeId) {
         // A member that has stopped has no lead to give.
-        let _ = self.inner.raft.trigger().transfer_leader(u64::from(node.0)).await;
+        let heir = self.members().iter().filter(|peer| peer.node == node).map(raft_id_of).next();
+        if let Some(heir) = heir {
+            let _ = self.inner.raft.trigger().transfer_leader(heir).await;
+        }
+    }
+
+    /// Hands the lead to another voter, if this member has it, and waits until another one leads: before a stop, so
+    /// that nobody has to wait for an election. Gives up after `limit`.
+    pub async fn resign(&self, limit: Duration) {
+        let leads = |peer: Option<Peer>| peer.is_some_and(|peer| peer.node == self.inner.node);
+        let status = self.status();
+        let heir = status.voters.iter().copied().find(|voter| *voter != self.inner.node);
+        let (true, Some(heir)) = (status.role == Role::Leader, heir) else { return };
+        self.transfer_lead(heir).await;
+        let mut metrics = self.inner.raft.server_metrics();
+        let handed_over = async { while leads(self.leader()) && metrics.changed().await.is_ok() {} };
+        if tokio::time::timeout(limit, handed_over).await.is_err() {
+            tracing::warn!(node = %self.inner.node, %heir, "the lead was not taken over in time");
+        }
     }
 
     /// Begins a snapshot now instead of after `snapshot_every` entries.
@@ -306,18 +386,8 @@ impl Quorum {
     }
 
     async fn forward(&self, leader: NodeId, proposal: Proposal) -> Result<Committed, ProposeError> {
-        let address = {
-            let receiver = self.inner.raft.metrics();
-            let metrics = receiver.borrow_watched();
-            metrics
-                .membership_config
-                .membership()
-                .get_node(&u64::from(leader.0))
-                .map(|node| node.addr.clone())
-        };
         let no_leader = ProposeError::NoLeader { leader: Some(leader) };
-        let Some(address) = address else { return Err(no_leader) };
-        let peer = Peer { node: leader, address };
+        let Some(peer) = self.leader().filter(|peer| peer.node == leader) else { return Err(no_leader) };
         match self.inner.network.call(&peer, Request::Propose(proposal), self.inner.propose_limit).await {
             Ok(Response::Propose(result)) => result,
             Ok(_) => {
@@ -371,6 +441,17 @@ impl fmt::Debug for Quorum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Quorum").field("node", &self.inner.node).finish_non_exhaustive()
     }
+}
+
+/// Raft orders members by storage first.
+fn in_order(ids: impl Iterator<Item = u64>) -> Vec<NodeId> {
+    let mut nodes: Vec<NodeId> = ids.map(node_id).collect();
+    nodes.sort_unstable();
+    nodes
+}
+
+fn raft_id_of(peer: &Peer) -> u64 {
+    raft_id(peer.node, peer.directory)
 }
 
 /// Why raft has stopped, if it has.

@@ -11,15 +11,17 @@ use openraft::errors::{InitializeError, RaftError};
 use openraft::{BasicNode, Config, Raft, ServerState, SnapshotPolicy};
 use tokio::sync::Semaphore;
 
-use crate::config::{Formation, MAX_PENDING_PROPOSALS, QuorumConfig, START_LIMIT, Storage};
-use crate::directory::{Directory, io_error};
+use crate::config::{
+    Formation, MAX_APPEND_ENTRIES, MAX_PENDING_PROPOSALS, QuorumConfig, START_LIMIT, Storage,
+};
+use crate::directory::{Directory, Identity, io_error};
 use crate::error::StartError;
 use crate::log::{EntryError, LogBackend, RaftLog, SledLog};
 use crate::machine::Machine;
 use crate::network::Network;
 use crate::quorum::{Inner, Quorum, failure_of};
 use crate::snapshot::{SnapshotFiles, SnapshotPlace, Snapshots};
-use crate::transport::Transports;
+use crate::transport::{Transports, raft_id};
 
 /// What was found in the storage.
 struct Opened {
@@ -30,7 +32,7 @@ struct Opened {
     log: RaftLog,
     sync: futures::future::BoxFuture<'static, std::io::Result<()>>,
     machine: Machine,
-    cluster: Option<ClusterId>,
+    identity: Identity,
 }
 
 impl Quorum {
@@ -53,8 +55,9 @@ impl Quorum {
         let settings = raft_config(&config)?;
         // Drawn before the storage is opened, so that the identity can be written with it before raft begins.
         let drawn = config.cluster_id.unwrap_or(ClusterId(random.uuid()));
+        let directory = draw_directory(&config.formation, random);
         let opening = config.clone();
-        let opened = tokio::task::spawn_blocking(move || open(&opening, drawn)).await;
+        let opened = tokio::task::spawn_blocking(move || open(&opening, drawn, directory)).await;
         let opened = opened.unwrap_or_else(|panic| {
             Err(StartError::Raft {
                 dir: place(&config.storage),
@@ -66,8 +69,9 @@ impl Quorum {
         let group = tasks.child();
         // Its failure reaches raft through the callbacks, and from there the node.
         group.spawn("metadata-log-sync", OnEnd::Continue, opened.sync);
+        let member = raft_id(config.node, opened.identity.directory);
         let raft = Raft::new(
-            u64::from(config.node.0),
+            member,
             Arc::new(settings),
             Transports(network.clone()),
             opened.log,
@@ -83,6 +87,7 @@ impl Quorum {
         };
         let quorum = Self::new(Inner {
             node: config.node,
+            member,
             raft,
             machine: opened.machine,
             network,
@@ -101,7 +106,7 @@ impl Quorum {
         tasks.spawn(
             "metadata-bootstrap",
             OnEnd::StopGroup,
-            bootstrap(quorum.clone(), opened.cluster.unwrap_or(drawn)),
+            bootstrap(quorum.clone(), opened.identity.cluster.unwrap_or(drawn)),
         );
 
         let formed = quorum.form(&config, &opened.path, found).await;
@@ -118,8 +123,10 @@ impl Quorum {
         let raft = &self.inner().raft;
         let failed = |reason: String| StartError::Raft { dir: path.to_owned(), reason };
         if let Formation::Bootstrap(voters) = &config.formation {
-            let members =
-                voters.iter().map(|(node, address)| (u64::from(node.0), BasicNode { addr: address.clone() }));
+            let directory = self.directory();
+            let members = voters
+                .iter()
+                .map(|(node, address)| (raft_id(*node, directory), BasicNode { addr: address.clone() }));
             let members: std::collections::BTreeMap<_, _> = members.collect();
             match raft.initialize(members).await {
                 // Not allowed: there is a log already, and it knows the voters.
@@ -128,7 +135,7 @@ impl Quorum {
             }
         }
         // Asked of the core, because its metrics may not have been published since.
-        let me = u64::from(self.node().0);
+        let me = self.inner().member;
         let state = raft.with_raft_state(move |state| {
             let mut voters = state.membership_state.effective().voter_ids();
             (voters.next() == Some(me) && voters.next().is_none(), state.server_state)
@@ -161,24 +168,39 @@ impl Quorum {
     }
 }
 
+/// What tells this storage from the node's next one, if this one is wiped. Several first voters must know each other's
+/// beforehand, and whoever starts them so vouches that all their storages are blank together.
+fn draw_directory(formation: &Formation, random: &Random) -> u32 {
+    match formation {
+        Formation::Bootstrap(voters) if voters.len() > 1 => 0,
+        _ => u32::try_from(1 + random.below(u64::from(u32::MAX))).expect("drawn below 2^32"),
+    }
+}
+
 /// Opens the storage. Blocks.
-fn open(config: &QuorumConfig, drawn: ClusterId) -> Result<Opened, StartError> {
+fn open(config: &QuorumConfig, drawn: ClusterId, drawn_directory: u32) -> Result<Opened, StartError> {
     let path = place(&config.storage);
     match &config.storage {
         Storage::Directory(dir) => {
             let directory = Directory::open(dir)?;
-            let cluster = directory.cluster(config.node, config.cluster_id)?;
+            let found = directory.identity(config.node, config.cluster_id)?;
             let log_path = directory.log_path();
             let fresh = !log_path.exists();
-            if cluster.is_none() {
-                let cluster = match config.formation {
-                    // The only voter decides; among several, whoever leads first does.
-                    Formation::Bootstrap(ref voters) if fresh && voters.len() == 1 => Some(drawn),
-                    _ => config.cluster_id,
-                };
-                directory.set_identity(config.node, cluster)?;
+            let cluster = found.and_then(|identity| identity.cluster).or(match config.formation {
+                // The only voter decides; among several, whoever leads first does.
+                Formation::Bootstrap(ref voters) if fresh && voters.len() == 1 => Some(drawn),
+                _ => config.cluster_id,
+            });
+            // Without a log it is a new storage, whatever else was left in the directory. With a log and without an
+            // identity of its own it is from before directories were told apart.
+            let directory_id = match fresh {
+                true => drawn_directory,
+                false => found.map_or(0, |identity| identity.directory),
+            };
+            let identity = Identity::new(config.node, cluster, directory_id);
+            if found != Some(identity) {
+                directory.set_identity(&identity)?;
             }
-            let cluster = directory.cluster(config.node, config.cluster_id)?;
             let snapshots: Arc<dyn SnapshotPlace> = Arc::new(SnapshotFiles::new(dir));
             let backend = SledLog::open(&log_path).map_err(|error| match error.kind() {
                 std::io::ErrorKind::InvalidData => {
@@ -186,11 +208,12 @@ fn open(config: &QuorumConfig, drawn: ClusterId) -> Result<Opened, StartError> {
                 }
                 _ => io_error("open the log in", &log_path)(error),
             })?;
-            open_log(Some(directory), path, cluster, Arc::new(backend), snapshots)
+            open_log(Some(directory), path, identity, Arc::new(backend), snapshots)
         }
         Storage::Memory(memory) => {
             memory.open();
-            open_log(None, path, config.cluster_id, Arc::new(memory.clone()), Arc::new(memory.clone()))
+            let identity = Identity::new(config.node, config.cluster_id, 0);
+            open_log(None, path, identity, Arc::new(memory.clone()), Arc::new(memory.clone()))
         }
     }
 }
@@ -198,13 +221,14 @@ fn open(config: &QuorumConfig, drawn: ClusterId) -> Result<Opened, StartError> {
 fn open_log(
     directory: Option<Directory>,
     path: PathBuf,
-    cluster: Option<ClusterId>,
+    identity: Identity,
     backend: Arc<dyn LogBackend>,
     snapshots: Arc<dyn SnapshotPlace>,
 ) -> Result<Opened, StartError> {
     let log_path = directory.as_ref().map_or_else(|| path.clone(), Directory::log_path);
     let (snapshots, image) = Snapshots::open(snapshots, &path)?;
-    if let (Some(expected), Some(found)) = (cluster, image.as_ref().and_then(|(_, image)| image.cluster_id()))
+    if let (Some(expected), Some(found)) =
+        (identity.cluster, image.as_ref().and_then(|(_, image)| image.cluster_id()))
         && expected != found
     {
         return Err(StartError::WrongCluster { dir: path, found, expected });
@@ -218,7 +242,7 @@ fn open_log(
         EntryError::Damaged(reason) => StartError::Damaged { path: log_path, reason },
     })?;
     let machine = Machine::new(snapshots, image);
-    Ok(Opened { directory, path, backend, log, sync: Box::pin(sync), machine, cluster })
+    Ok(Opened { directory, path, backend, log, sync: Box::pin(sync), machine, identity })
 }
 
 /// The first leader gives the cluster its id; every member writes down the id that it learns.
@@ -246,9 +270,12 @@ async fn bootstrap(quorum: Quorum, mine: ClusterId) -> Result<(), String> {
         }
     };
     let Some(directory) = &inner.directory else { return Ok(()) };
-    match directory.cluster(inner.node, Some(cluster)) {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) => directory.set_identity(inner.node, Some(cluster)).map_err(|error| error.to_string()),
+    match directory.identity(inner.node, Some(cluster)) {
+        Ok(Some(identity)) if identity.cluster.is_some() => Ok(()),
+        Ok(_) => {
+            let identity = Identity::new(inner.node, Some(cluster), quorum.directory());
+            directory.set_identity(&identity).map_err(|error| error.to_string())
+        }
         Err(error) => Err(error.to_string()),
     }
 }
@@ -298,6 +325,8 @@ fn raft_config(config: &QuorumConfig) -> Result<Config, StartError> {
         purge_batch_size: 256,
         replication_lag_threshold: config.snapshot_every.saturating_add(config.log_keep),
         enable_pre_vote: Some(true),
+        // Entries are small on the whole; with the largest ones a batch still fits a frame.
+        max_payload_entries: MAX_APPEND_ENTRIES,
         ..Config::default()
     };
     settings.validate().map_err(|error| StartError::Formation(error.to_string()))

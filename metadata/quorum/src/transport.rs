@@ -40,16 +40,24 @@ impl RaftNetworkFactory<TypeConfig> for Transports {
 }
 
 /// The peer with raft's id.
-///
-/// # Panics
-/// If the id is not one of ours, which are `u32`.
 pub(crate) fn peer(id: u64, node: &BasicNode) -> Peer {
-    Peer { node: node_id(id), address: node.addr.clone() }
+    Peer { node: node_id(id), directory: directory_of(id), address: node.addr.clone() }
+}
+
+/// Raft's id of a member: its storage above, its node below. A node whose storage was wiped is nobody that raft knows,
+/// so it can never vote with the memory of a blank one.
+pub(crate) fn raft_id(node: NodeId, directory: u32) -> u64 {
+    u64::from(directory) << 32 | u64::from(node.0)
+}
+
+/// The storage in raft's id.
+pub(crate) fn directory_of(id: u64) -> u32 {
+    u32::try_from(id >> 32).expect("half of 64 bits")
 }
 
 /// Our id for raft's.
 pub(crate) fn node_id(id: u64) -> NodeId {
-    NodeId(u32::try_from(id).expect("only our own node ids, of 32 bits, are given to raft"))
+    NodeId(u32::try_from(id & u64::from(u32::MAX)).expect("half of 64 bits"))
 }
 
 impl Transport {

@@ -8,6 +8,7 @@
 
 mod disk_full;
 mod killed;
+mod port;
 mod refusals;
 mod single;
 mod support;

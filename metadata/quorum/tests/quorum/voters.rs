@@ -170,7 +170,10 @@ async fn a_fresh_voter_joins_by_snapshot_when_the_log_is_purged() {
         let joining = lab.start(QuorumConfig::new(NodeId(node), storage, Formation::Join)).await.unwrap();
         assert_eq!(joining.status().role, Role::Learner);
         first
-            .add_voter(Peer { node: NodeId(node), address: format!("node-{node}") }, PATIENCE)
+            .add_voter(
+                Peer { node: NodeId(node), directory: joining.directory(), address: format!("node-{node}") },
+                PATIENCE,
+            )
             .await
             .unwrap();
         assert!(joining.status().snapshot >= Some(LogIndex(100)), "{:?}", joining.status());
