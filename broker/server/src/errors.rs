@@ -62,7 +62,9 @@ impl From<Rejection> for Failure {
             Rejection::InvalidReplicationFactor { .. } => Code::InvalidReplicationFactor,
             Rejection::InvalidConfig { .. } => Code::InvalidConfig,
             Rejection::OutOfLimits { .. } => Code::InvalidRequest,
-            Rejection::StaleBrokerEpoch { .. } | Rejection::UnknownBroker { .. } => Code::NotController,
+            Rejection::StaleBrokerEpoch { .. }
+            | Rejection::BrokerFenced { .. }
+            | Rejection::UnknownBroker { .. } => Code::NotController,
             Rejection::NotStreamLeader { .. } => Code::NotLeaderOrFollower,
             _ => Code::UnknownServerError,
         };

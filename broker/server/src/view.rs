@@ -48,21 +48,31 @@ pub(crate) fn is_internal(name: &str) -> bool {
     INTERNAL_TOPICS.contains(&name)
 }
 
-/// The brokers that can be reached through a listener of that name.
+/// The live brokers that can be reached through a listener of that name.
 pub(crate) fn reachable<'a>(
     image: &'a Image,
     listener: &'a str,
 ) -> impl Iterator<Item = (&'a Broker, &'a Endpoint)> {
-    image.brokers().filter_map(move |broker| Some((broker, broker.endpoint(listener)?)))
+    live(image).filter_map(move |broker| Some((broker, broker.endpoint(listener)?)))
+}
+
+/// The brokers that are not fenced.
+fn live(image: &Image) -> impl Iterator<Item = &Broker> {
+    image.brokers().filter(|broker| broker.is_live())
+}
+
+/// The leader of a partition, if it is alive.
+pub(crate) fn live_leader<'a>(image: &'a Image, partition: &Partition) -> Option<&'a Broker> {
+    image.broker(partition.leader?).filter(|broker| broker.is_live())
 }
 
 /// Whom clients are told to be the controller: any broker takes what a controller would.
 pub(crate) fn controller(image: &Image) -> BrokerId {
-    image.brokers().next().map_or(BrokerId(-1), |broker| broker_id(broker.node))
+    live(image).next().map_or(BrokerId(-1), |broker| broker_id(broker.node))
 }
 
 /// The replicas that clients see: those that a user assigned, else the leader and as many others as the nominal
-/// factor asks for and the cluster has. Copies are the storage's business, so all of them are in sync.
+/// factor asks for and the cluster has alive. Copies are the storage's business, so all of them are in sync.
 pub(crate) fn replicas(image: &Image, topic: &Topic, partition: &Partition) -> Vec<BrokerId> {
     let index = image.stream(partition.data).map(|stream| stream.partition);
     if let Some(assigned) = index.and_then(|index| image.assigned_replicas(topic.id, index)) {
@@ -73,7 +83,7 @@ pub(crate) fn replicas(image: &Image, topic: &Topic, partition: &Partition) -> V
     }
     let Some(leader) = partition.leader else { return Vec::new() };
     let wanted = usize::try_from(topic.replication_factor).unwrap_or(1).max(1);
-    let nodes = || image.brokers().map(|broker| broker.node);
+    let nodes = || live(image).map(|broker| broker.node);
     let after = nodes().filter(|node| *node > leader);
     let before = nodes().filter(|node| *node < leader);
     std::iter::once(leader).chain(after).chain(before).take(wanted).map(broker_id).collect()

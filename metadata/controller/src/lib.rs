@@ -3,7 +3,8 @@
 //! Whoever runs the controller calls [`due`] on every new image and every few seconds, does each
 //! [`Duty`], and asks again. Nothing is remembered between two calls: what was not done, or was done
 //! and not recorded, is simply due again, so that a controller may die anywhere and another one go on.
-//! [`place`] chooses the leaders of new partitions, [`evacuate`] those of partitions whose broker leaves.
+//! [`place`] chooses the leaders of new partitions, [`evacuate`] those of partitions whose broker leaves. [`Liveness`] is
+//! the active controller's memory of whom it heard, and says who is to be fenced.
 //!
 //! It does not know how duties are carried out: no raft, no object store, no clock, no tasks.
 //!
@@ -14,8 +15,10 @@
 
 mod duties;
 mod evacuation;
+mod liveness;
 mod placement;
 
 pub use duties::{Duty, MAX_DELETES_PER_ROUND, Policy, due, next_due_ms};
 pub use evacuation::evacuate;
+pub use liveness::Liveness;
 pub use placement::{PlaceError, place};

@@ -10,7 +10,7 @@ use aquifer_types::NodeId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// Nobody can lead a partition.
-    #[error("no broker is registered that could lead a partition")]
+    #[error("no broker is alive that could lead a partition")]
     NoBroker,
     /// More partitions than a topic can have: refused before anything is sized by the number.
     #[error("{count} partitions were asked for, a topic has at most {MAX_PARTITIONS_PER_TOPIC}")]
@@ -20,7 +20,7 @@ pub enum PlaceError {
     },
 }
 
-/// Leaders for `count` new partitions: each goes to the broker that leads the fewest, the lowest node id
+/// Leaders for `count` new partitions: each goes to the live broker that leads the fewest, the lowest node id
 /// first; so in a balanced cluster they go round.
 pub fn place(image: &Image, count: usize) -> Result<Vec<NodeId>, PlaceError> {
     if count > MAX_PARTITIONS_PER_TOPIC {
@@ -41,12 +41,14 @@ pub fn place(image: &Image, count: usize) -> Result<Vec<NodeId>, PlaceError> {
 
 /// Whether partitions may be given to a broker.
 pub(crate) fn may_lead(broker: &Broker) -> bool {
-    broker.fenced.is_none()
+    broker.is_live()
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use aquifer_image::{Bootstrap, Command, CreateTopic, Endpoint, RegisterBroker, SecurityProtocol};
+    use aquifer_image::{
+        Bootstrap, Command, CreateTopic, Endpoint, FenceBroker, RegisterBroker, SecurityProtocol,
+    };
     use aquifer_types::{ClusterId, TopicId};
     use uuid::Uuid;
 
@@ -92,6 +94,14 @@ pub(crate) mod tests {
     #[test]
     fn partitions_go_round_over_equal_brokers() {
         assert_eq!(nodes(place(&cluster_of(3), 7)), [1, 2, 3, 1, 2, 3, 1]);
+    }
+
+    #[test]
+    fn a_fenced_broker_gets_nothing() {
+        let mut image = cluster_of(3);
+        let broker_epoch = image.broker_epoch(NodeId(2)).expect("registered");
+        apply(&mut image, FenceBroker { node: NodeId(2), broker_epoch });
+        assert_eq!(nodes(place(&image, 4)), [1, 3, 1, 3]);
     }
 
     #[test]

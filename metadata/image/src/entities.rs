@@ -69,6 +69,11 @@ pub struct Broker {
 }
 
 impl Broker {
+    /// Whether it is taken for alive.
+    pub fn is_live(&self) -> bool {
+        self.fenced.is_none()
+    }
+
     /// The endpoint of a listener name.
     pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.listener == listener)

@@ -85,7 +85,7 @@ fn describe(
         .filter_map(|index| Some((index, image.partition(topic.id, index)?)))
         .map(|(index, partition)| {
             let replicas = view::replicas(image, topic, partition);
-            let broker = partition.leader.and_then(|leader| image.broker(leader));
+            let broker = view::live_leader(image, partition);
             let leader = broker.filter(|broker| broker.endpoint(&call.peer.listener).is_some());
             let (error, leader) = match leader {
                 Some(broker) => (NONE, view::broker_id(broker.node)),

@@ -93,8 +93,8 @@ async fn find(call: &Call, key_type: i8, key: &str) -> Result<Found, Failure> {
     let missing = || Failure::new(Code::CoordinatorNotAvailable, "The coordinator is not available.");
     let topic = image.topic_by_name(OFFSETS_TOPIC).ok_or_else(missing)?;
     let index = partition_for(key, topic.partition_count.unsigned_abs());
-    let leader = image.partition(topic.id, index).and_then(|partition| partition.leader);
-    let broker = leader.and_then(|leader| image.broker(leader)).ok_or_else(missing)?;
+    let partition = image.partition(topic.id, index).ok_or_else(missing)?;
+    let broker = view::live_leader(&image, partition).ok_or_else(missing)?;
     let endpoint = broker.endpoint(&call.peer.listener).ok_or_else(missing)?;
     Ok(Found {
         node: view::broker_id(broker.node),

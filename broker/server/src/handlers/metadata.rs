@@ -133,13 +133,12 @@ fn describe(call: &Call, image: &Image, topic: &Topic, with_operations: bool) ->
         .partitions_of(topic.id)
         .map(|(index, partition)| {
             let replicas = view::replicas(image, topic, partition);
-            let reachable = partition.leader.map(|leader| {
-                image.broker(leader).and_then(|broker| broker.endpoint(&call.peer.listener)).is_some()
-            });
-            let (error, leader) = match (partition.leader, reachable) {
-                (Some(leader), Some(true)) => (NONE, view::broker_id(leader)),
-                (Some(_), _) => (Code::ListenerNotFound.code(), BrokerId(-1)),
-                (None, _) => (Code::LeaderNotAvailable.code(), BrokerId(-1)),
+            let (error, leader) = match view::live_leader(image, partition) {
+                None => (Code::LeaderNotAvailable.code(), BrokerId(-1)),
+                Some(broker) if broker.endpoint(&call.peer.listener).is_none() => {
+                    (Code::ListenerNotFound.code(), BrokerId(-1))
+                }
+                Some(broker) => (NONE, view::broker_id(broker.node)),
             };
             MetadataResponsePartition::default()
                 .with_error_code(error)

@@ -77,6 +77,26 @@ fn the_superseded_process_is_refused_everything() {
 }
 
 #[test]
+fn a_fenced_broker_is_refused_until_its_node_registers_anew() {
+    let mut cluster = Cluster::new();
+    let (node, broker_epoch) = (NODE, cluster.epoch(NODE));
+    let fence = FenceBroker { node, broker_epoch };
+    cluster.ok(fence.clone());
+    let at = cluster.image.applied();
+    assert_eq!(cluster.image.broker(NODE).and_then(|broker| broker.fenced), Some(at));
+    cluster.ok(fence.clone());
+    assert_eq!(cluster.image.broker(NODE).and_then(|broker| broker.fenced), Some(at), "once");
+
+    let fenced = Rejection::BrokerFenced { node, at };
+    assert_eq!(cluster.refused(AllocateProducerIds { node, broker_epoch, count: 1 }), fenced);
+    assert_eq!(cluster.refused(register(NODE, 1)), fenced, "the same process stays dead");
+
+    cluster.ok(register(NODE, 2));
+    assert!(cluster.image.broker(NODE).is_some_and(Broker::is_live));
+    assert!(matches!(cluster.refused(fence), Rejection::StaleBrokerEpoch { .. }), "it came back");
+}
+
+#[test]
 fn a_registration_needs_an_endpoint_and_a_node_id_that_kafka_can_carry() {
     let mut cluster = Cluster::new();
     let mute = RegisterBroker { endpoints: Vec::new(), ..register(NODE, 2) };
