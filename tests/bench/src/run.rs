@@ -37,18 +37,17 @@ pub(crate) fn run(
     }
     let conditions = conditions(&stations, settings)?;
     let mut outcome = Outcome { conditions, rows: Vec::new(), failures: Vec::new() };
+    let mut restless = 0;
     for repeat in 1..=settings.repeats {
         for scenario in scenarios {
             for turn in 0..stations.len() {
                 // Who begins changes, so that none always follows the same neighbour.
                 let at = (turn + repeat - 1) % stations.len();
-                let calm = settle(&stations, settings.calm_limit)?;
+                if !settle(&stations, settings.calm_limit)? {
+                    restless += 1;
+                }
                 let station = &mut stations[at];
                 let what = format!("[{repeat}/{}] {} {}", settings.repeats, scenario.name, station.system);
-                if !calm {
-                    let limit = settings.calm_limit;
-                    outcome.note(format!("{what}: a system was still busy after {limit:?}"));
-                }
                 let mut notes = Vec::new();
                 match measure(station, scenario, settings, &mut notes) {
                     Ok(figures) => {
@@ -58,11 +57,16 @@ pub(crate) fn run(
                     Err(error) => {
                         say(&format!("{what}: FAILED: {error}"));
                         outcome.failures.push(format!("{what}: {error}"));
+                        station.revive()?;
                     }
                 }
                 notes.into_iter().for_each(|note| outcome.note(note));
             }
         }
+    }
+    if restless > 0 {
+        let limit = settings.calm_limit;
+        outcome.note(format!("{restless} measurements began while a system was still busy after {limit:?}"));
     }
     Ok(outcome)
 }

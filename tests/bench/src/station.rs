@@ -118,6 +118,14 @@ impl Station {
         topic.delete(&self.runtime)
     }
 
+    /// Starts the broker again if it is gone, so that one failure does not become many.
+    pub(crate) fn revive(&mut self) -> Result<(), BenchError> {
+        if self.meter().resident_bytes().is_err() {
+            self.broker.start_again()?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn pause(&self, span: Duration) {
         // The timer belongs to the runtime, so the sleep is made inside of it.
         self.runtime.block_on(async { sleep(span).await });

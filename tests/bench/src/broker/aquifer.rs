@@ -125,7 +125,7 @@ fn properties(directory: &Path) -> PathBuf {
 }
 
 /// What has no default, and ports of its own; all else is as it comes, but that deleted topics leave the disk
-/// after a minute, as Kafka's do: a long benchmark has to fit on it.
+/// after ten seconds, as Kafka's do here: a long benchmark has to fit on it.
 fn configure(directory: &Path, port: u16, http: u16, minio: Option<&Minio>) -> std::io::Result<()> {
     fs::create_dir_all(directory)?;
     let under = |name: &str| directory.join(name).display().to_string();
@@ -144,7 +144,7 @@ fn configure(directory: &Path, port: u16, http: u16, minio: Option<&Minio>) -> s
          metadata.dir={}\n\
          wal.dir={}\n\
          {store}\n\
-         store.delete.delay.ms=60000\n",
+         store.delete.delay.ms=10000\n",
         under("metadata"),
         under("wal"),
     );

@@ -9,6 +9,9 @@ use crate::BenchError;
 /// Syncs a partition's log before the records are acknowledged. Kafka has no group commit over partitions.
 const DURABLE: (&str, &str) = ("log.flush.interval.messages", "1");
 
+/// Deleted topics leave the disk after ten seconds: a long benchmark has to fit on it.
+const TIDY: (&str, &str) = ("log.segment.delete.delay.ms", "10000");
+
 /// A real Apache Kafka.
 #[derive(Debug)]
 pub(crate) struct ApacheKafka {
@@ -19,7 +22,7 @@ pub(crate) struct ApacheKafka {
 
 impl ApacheKafka {
     pub(crate) async fn start(directory: &Path, heap: &str, durable: bool) -> Result<Self, BenchError> {
-        let own = if durable { vec![DURABLE] } else { Vec::new() };
+        let own = if durable { vec![TIDY, DURABLE] } else { vec![TIDY] };
         let config = KafkaConfig {
             heap: heap.to_owned(),
             properties: own.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
