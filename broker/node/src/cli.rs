@@ -16,8 +16,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a node in the foreground.
     Serve(Serve),
-    /// Run one node with everything under one directory, to try Aquifer out.
+    /// Run a node, or several as real processes, with everything under one directory, to try Aquifer out.
     Quickstart(Quickstart),
+    /// Make a CA and a certificate for each node's internal port.
+    Certs(Certs),
     /// Work with an object store.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -34,8 +36,21 @@ pub(crate) struct Serve {
     /// A Java properties file; a Kafka broker's `server.properties` is a starting point.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Stop when the process that started this one ends.
+    #[arg(long, hide = true)]
+    pub(crate) end_with_parent: bool,
     #[command(flatten)]
     pub(crate) sets: Sets,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Certs {
+    /// Where they go. A CA that is there already is used again.
+    #[arg(long, default_value = "certs")]
+    pub(crate) dir: PathBuf,
+    /// Node ids, separated by commas.
+    #[arg(long, value_name = "ID,…", value_delimiter = ',', required = true)]
+    pub(crate) nodes: Vec<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -46,11 +61,14 @@ pub(crate) struct Quickstart {
     /// Where Kafka clients connect. Port 0 takes a free one.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     pub(crate) listen: String,
+    /// How many nodes: several run as processes of their own, on ports from --listen upwards.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub(crate) nodes: u32,
     /// The object store; default: a directory under --dir.
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<String>,
-    /// Create a topic, produce, consume and verify 100 000 records, then stop.
-    #[arg(long)]
+    /// Create a topic, produce, consume and verify 100 000 records, then stop. On one node.
+    #[arg(long, conflicts_with = "nodes")]
     pub(crate) demo: bool,
     #[command(flatten)]
     pub(crate) sets: Sets,

@@ -8,8 +8,10 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
-use crate::cli::{Command, Quickstart, Serve, Sets, StoreCommand};
+use crate::certs;
+use crate::cli::{Certs, Command, Quickstart, Serve, Sets, StoreCommand};
 use crate::demo;
+use crate::local_cluster::{LocalCluster, NodeEntry, Plan};
 use crate::logging;
 use crate::node::Node;
 use crate::options::{Given, OptionError, Settings, store_options};
@@ -21,6 +23,11 @@ pub(crate) fn run(command: Command) -> Outcome {
     match command {
         Command::Serve(arguments) => serve(&arguments),
         Command::Quickstart(arguments) => quickstart(&arguments),
+        Command::Certs(Certs { dir, nodes }) => {
+            certs::make(&dir, &nodes)?;
+            show(&certs::advice(&dir, &nodes));
+            Ok(())
+        }
         Command::Store(StoreCommand::Probe { url, config, sets }) => probe(&url, config.as_deref(), &sets),
         Command::Options { format } => {
             show(&format.render());
@@ -52,6 +59,9 @@ fn show(text: &str) {
 
 fn serve(arguments: &Serve) -> Outcome {
     logging::start("info");
+    if arguments.end_with_parent {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    }
     let given = given(arguments.config.as_deref(), &arguments.sets)?;
     for notice in given.notices() {
         info!("{notice}");
@@ -71,6 +81,9 @@ fn quickstart(arguments: &Quickstart) -> Outcome {
     std::fs::create_dir_all(&arguments.dir)
         .map_err(|source| OptionError::File { path: arguments.dir.display().to_string(), source })?;
     let dir = arguments.dir.canonicalize()?;
+    if arguments.nodes > 1 {
+        return runtime()?.block_on(several(arguments, dir));
+    }
     let mut given = given(None, &arguments.sets)?;
     let below = |name: &str| dir.join(name).display().to_string();
     let store = arguments.store.clone().unwrap_or_else(|| format!("file://{}", below("store")));
@@ -90,12 +103,64 @@ fn quickstart(arguments: &Quickstart) -> Outcome {
     let settings = Settings::from_given(&given)?;
     runtime()?.block_on(async {
         let node = Node::start(settings).await?;
-        let kafka = node.kafka_address();
+        let kafka = node.kafka_address().unwrap_or_default();
         show(&greeting(&kafka, node.http_address().as_deref(), &store, &dir));
         let result = if arguments.demo { demo::run(&kafka).await } else { until_stopped(&node).await };
         node.stop().await?;
         result
     })
+}
+
+/// Runs several nodes as processes until it is told to stop.
+async fn several(arguments: &Quickstart, dir: PathBuf) -> Outcome {
+    let store = arguments.store.clone().unwrap_or_else(|| format!("file://{}", dir.join("store").display()));
+    let plan = Plan {
+        dir: dir.clone(),
+        listen: arguments.listen.clone(),
+        nodes: arguments.nodes,
+        store,
+        sets: arguments.sets.assignments.clone(),
+    };
+    let mut cluster = LocalCluster::start(&plan).await?;
+    show(&cluster_greeting(&cluster.entries, &dir));
+    let mut terminate = signal(SignalKind::terminate())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                break;
+            }
+            (id, how) = cluster.ended() => {
+                show(&format!("  node {id} has ended ({how}); its log is {}/node-{id}/log", dir.display()));
+            }
+        }
+    }
+    cluster.stop().await;
+    Ok(())
+}
+
+fn cluster_greeting(entries: &[NodeEntry], dir: &Path) -> String {
+    let mut text = String::from("\n  Aquifer is ready.\n\n");
+    for entry in entries {
+        text.push_str(&format!("    {entry}\n"));
+    }
+    let first = entries[0].kafka();
+    let bootstrap: Vec<&str> = entries.iter().map(NodeEntry::kafka).collect();
+    text.push_str(&format!(
+        "\n    files     {}\n\n  \
+         Each node keeps its WAL on its own disk alone (wal.mode local): what was not offloaded waits for its node.\n\n  \
+         Try, in another terminal:\n\n    \
+         echo hello | kcat -P -b {} -t greetings\n    \
+         kcat -C -b {first} -t greetings -e\n    \
+         kill -9 {}        # a node is lost; kcat -L -b {} shows who is left\n\n  \
+         Ctrl-C stops all of them; the records stay.\n",
+        dir.display(),
+        bootstrap.join(","),
+        entries[entries.len() - 1].pid(),
+        first,
+    ));
+    text
 }
 
 fn greeting(kafka: &str, http: Option<&str>, store: &str, dir: &Path) -> String {

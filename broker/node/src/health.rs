@@ -2,6 +2,7 @@
 
 use aquifer_coordinator::Groups;
 use aquifer_partition::Partitions;
+use aquifer_quorum::Quorum;
 use aquifer_runtime::TaskGroup;
 
 use crate::http::Health;
@@ -10,15 +11,29 @@ use crate::metrics::Page;
 /// The layers that have a say.
 pub(crate) struct NodeHealth {
     pub(crate) page: Page,
+    /// Absent on a node that is a controller only.
+    pub(crate) broker: Option<BrokerHealth>,
+    /// Absent on a node that is a broker only.
+    pub(crate) quorum: Option<Quorum>,
+    pub(crate) serving: TaskGroup,
+}
+
+/// A broker's.
+pub(crate) struct BrokerHealth {
     pub(crate) partitions: Partitions,
     pub(crate) groups: Groups,
-    pub(crate) serving: TaskGroup,
 }
 
 impl Health for NodeHealth {
     fn ready(&self) -> Result<(), String> {
         let stopping = self.serving.stopping().is_cancelled();
-        readiness(stopping, self.partitions.all_open(), self.groups.still_loading())
+        let broker = self.broker.as_ref();
+        let all_open = broker.is_none_or(|broker| broker.partitions.all_open());
+        readiness(stopping, all_open, broker.map_or(0, |broker| broker.groups.still_loading()))?;
+        if self.quorum.as_ref().is_some_and(|quorum| quorum.leader().is_none()) {
+            return Err("the metadata quorum has no leader that is known here".to_owned());
+        }
+        Ok(())
     }
 
     fn metrics(&self) -> String {

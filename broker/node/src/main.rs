@@ -8,15 +8,19 @@
 //!                                      server ──> HTTP, systemd
 //! ```
 
+mod active;
+mod certs;
 mod cli;
 mod commands;
 mod demo;
 mod health;
 mod http;
+mod local_cluster;
 mod logging;
 mod metrics;
 mod node;
 mod options;
+mod port;
 
 use std::process::ExitCode;
 

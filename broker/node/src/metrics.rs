@@ -9,10 +9,17 @@ use aquifer_stream::Streams;
 
 /// The layers whose numbers are shown.
 pub(crate) struct Page {
+    /// Absent on a node that is a controller only.
+    pub(crate) broker: Option<BrokerLayers>,
+    /// Absent on a node that is a broker only.
+    pub(crate) quorum: Option<Quorum>,
+}
+
+/// The layers of a broker.
+pub(crate) struct BrokerLayers {
     pub(crate) server: Server,
     pub(crate) streams: Streams,
     pub(crate) store: Store,
-    pub(crate) quorum: Quorum,
 }
 
 impl Page {
@@ -24,17 +31,23 @@ impl Page {
     }
 
     fn write(&self, text: &mut String) -> Result {
-        for sample in self.server.metrics().samples() {
-            single(text, sample.name, sample.counter, sample.help, sample.value)?;
+        if let Some(broker) = &self.broker {
+            for sample in broker.server.metrics().samples() {
+                single(text, sample.name, sample.counter, sample.help, sample.value)?;
+            }
+            let held = broker.server.request_memory_bytes() as u64;
+            single(text, "aquifer_server_request_memory_bytes", false, "Memory that requests hold.", held)?;
+            broker.streams(text)?;
+            store(text, &broker.store)?;
         }
-        let held = self.server.request_memory_bytes() as u64;
-        single(text, "aquifer_server_request_memory_bytes", false, "Memory that requests hold.", held)?;
-        self.streams(text)?;
-        self.quorum(text)?;
-        store(text, &self.store)?;
+        if let Some(quorum) = &self.quorum {
+            write_quorum(text, quorum)?;
+        }
         text.write_str("# EOF\n")
     }
+}
 
+impl BrokerLayers {
     fn streams(&self, text: &mut String) -> Result {
         let stats = self.streams.stats();
         let samples: [(&str, bool, &str, u64); 14] = [
@@ -92,18 +105,18 @@ impl Page {
             .into_iter()
             .try_for_each(|(name, counter, help, value)| single(text, name, counter, help, value))
     }
+}
 
-    fn quorum(&self, text: &mut String) -> Result {
-        let status = self.quorum.status();
-        let leads = u64::from(status.role == Role::Leader);
-        single(text, "aquifer_quorum_leader", false, "1 if this member leads the quorum.", leads)?;
-        single(text, "aquifer_quorum_voters", false, "Voters of the quorum.", status.voters.len() as u64)?;
-        single(text, "aquifer_quorum_applied_index", false, "Last entry applied.", status.applied.get())?;
-        if let Some(free) = status.free_bytes {
-            single(text, "aquifer_metadata_free_bytes", false, "Bytes free under metadata.dir.", free)?;
-        }
-        Ok(())
+fn write_quorum(text: &mut String, quorum: &Quorum) -> Result {
+    let status = quorum.status();
+    let leads = u64::from(status.role == Role::Leader);
+    single(text, "aquifer_quorum_leader", false, "1 if this member leads the quorum.", leads)?;
+    single(text, "aquifer_quorum_voters", false, "Voters of the quorum.", status.voters.len() as u64)?;
+    single(text, "aquifer_quorum_applied_index", false, "Last entry applied.", status.applied.get())?;
+    if let Some(free) = status.free_bytes {
+        single(text, "aquifer_metadata_free_bytes", false, "Bytes free under metadata.dir.", free)?;
     }
+    Ok(())
 }
 
 fn single(text: &mut String, name: &str, counter: bool, help: &str, value: u64) -> Result {

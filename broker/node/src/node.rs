@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_client::{ClientConfig, MetadataClient};
+use aquifer_client::{ClientConfig, MetadataClient, ProposeError, Source};
 use aquifer_coordinator::{GroupConfig, Groups};
 use aquifer_disk::{Disk, DiskOptions};
-use aquifer_image::{Endpoint, Outcome, RegisterBroker, SecurityProtocol};
+use aquifer_image::{Endpoint, FenceBroker, Outcome, RegisterBroker, SecurityProtocol};
 use aquifer_partition::{Partitions, PartitionsConfig};
-use aquifer_quorum::{Quorum, QuorumConfig, Router};
-use aquifer_runtime::{Clock, Failure, Random, TaskGroup};
+use aquifer_quorum::Quorum;
+use aquifer_runtime::{Clock, Failure, OnEnd, Random, TaskGroup};
 use aquifer_server::{Limits, Server, ServerConfig, Services};
 use aquifer_stream::{Streams, StreamsConfig, StreamsParts};
 use aquifer_types::{BrokerEpoch, ClusterId, DiskId, NodeId};
@@ -20,16 +20,21 @@ use aquifer_wal::{Identity, WalConfig};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tracing::{info, warn};
+use uuid::Uuid;
 
-use crate::health::NodeHealth;
+use crate::active::{self, Heart};
+use crate::health::{BrokerHealth, NodeHealth};
 use crate::http;
-use crate::metrics::Page;
-use crate::options::{Listener, Settings};
+use crate::metrics::{BrokerLayers, Page};
+use crate::options::{Listener, Settings, StorageSettings};
+use crate::port::{self, Port};
 
 /// How long requests in progress may take to end after the stop began.
 const SERVING_STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How long a graceful stop tries to offload. What remains is in the WAL for the next start.
 const OFFLOAD_STOP_LIMIT: Duration = Duration::from_secs(90);
+/// How long the lead of the quorum, or the word that this broker leaves, may take to be handed over at a stop.
+const LEAVING_LIMIT: Duration = Duration::from_secs(3);
 /// How long recovery of the partitions may take before the node says that it is ready all the same.
 const OPENING_LIMIT: Duration = Duration::from_secs(30);
 
@@ -60,11 +65,34 @@ pub(crate) struct Node {
     storing: TaskGroup,
     /// The quorum's member.
     deciding: TaskGroup,
+    /// The member of the quorum, on a controller.
+    quorum: Option<Quorum>,
+    /// Absent on a node that is a controller only.
+    broker: Option<Broker>,
+    http: Option<String>,
+}
+
+/// What a broker has beside the quorum.
+struct Broker {
+    node: u32,
     streams: Streams,
     /// Kept until the streams are offloaded: a stream is cut at its partition's checkpoint.
     partitions: Partitions,
+    groups: Groups,
+    metadata: MetadataClient,
+    epoch: BrokerEpoch,
+    /// Its heartbeats, in a cluster.
+    beating: Option<TaskGroup>,
     kafka: String,
-    http: Option<String>,
+}
+
+/// What the parts of a node are made from.
+struct Ground {
+    settings: Settings,
+    clock: Clock,
+    random: Random,
+    port: Option<Port>,
+    source: Source,
 }
 
 impl Node {
@@ -88,78 +116,53 @@ impl Node {
     async fn start_in(settings: Settings, [serving, storing, deciding]: &[TaskGroup; 3]) -> Attempt<Self> {
         let (clock, random) = (Clock::system(), Random::from_os());
         let node = NodeId(settings.node_id);
+        let incarnation = random.uuid();
         // Sockets first: a port in use should be told before anything was changed.
-        let (endpoints, sockets) = bind(&settings.listeners).await?;
+        let clients = bind(&settings.listeners).await?;
         let http_socket = bind_http(settings.http_listen.as_deref()).await?;
+        let port = Port::open(&settings, incarnation, deciding).await?;
 
-        let quorum = start_quorum(&settings, node, &random, deciding).await?;
-        let metadata = MetadataClient::start(quorum.clone(), ClientConfig::default(), storing).await?;
-        let cluster = metadata.image().cluster_id().expect("the client waits until there is a cluster");
-        let storage = &settings.storage;
-        let store =
-            aquifer_objects::open(&storage.store_url, &storage.store, clock.clone(), random.clone()).await?;
-        let disk = aquifer_disk::open(&storage.wal_dir, &DiskOptions { engine: storage.wal_engine }).await?;
-        let disk_id = disk_id(&storage.wal_dir, &random)?;
-        let wal = open_wal(&settings, disk.clone(), cluster, disk_id).await?;
-        let broker_epoch =
-            register(&metadata, node, &random, endpoints.clone(), settings.rack.clone()).await?;
-
-        let parts = StreamsParts {
-            wal,
-            store: store.clone(),
-            metadata: metadata.clone(),
-            node,
-            broker_epoch,
-            disk: disk_id,
-            describe: aquifer_partition::describe,
-            clock: clock.clone(),
-            tasks: storing.clone(),
+        let cluster_id = cluster_id(&settings)?;
+        let source = port::start_quorum(&settings, cluster_id, &random, port.as_ref(), deciding).await?;
+        let quorum = match &source {
+            Source::Member(quorum) => Some(quorum.clone()),
+            Source::Remote(_) => None,
         };
-        let streams = Streams::open(streams_config(&settings), parts).await?;
-        let partitions = Partitions::start(
-            partitions_config(&settings, node),
-            streams.clone(),
-            metadata.clone(),
-            clock.clone(),
-            storing,
-        );
-        let groups = Groups::start(
-            group_config(&settings),
-            node,
-            partitions.clone(),
-            metadata.clone(),
-            clock.clone(),
-            random.clone(),
-            serving,
-        );
-        until_open(&partitions).await;
-
-        let services =
-            Services { clock, random, metadata, partitions: partitions.clone(), groups: groups.clone() };
-        let server = Server::start(server_config(&settings, node), sockets, services, serving);
+        if let (Some(port), Some(quorum)) = (&port, &quorum) {
+            active::start_controller(port, quorum, settings.cluster.session, deciding);
+        }
+        let is_broker = settings.roles.broker;
+        let ground = Ground { settings, clock, random, port, source };
+        let (broker, layers) = if is_broker {
+            let (broker, layers) = ground.start_broker(incarnation, clients, serving, storing).await?;
+            (Some(broker), Some(layers))
+        } else {
+            (None, None)
+        };
         let health = NodeHealth {
-            page: Page { server, streams: streams.clone(), store, quorum },
-            partitions: partitions.clone(),
-            groups,
+            page: Page { broker: layers, quorum: quorum.clone() },
+            broker: broker.as_ref().map(|broker| BrokerHealth {
+                partitions: broker.partitions.clone(),
+                groups: broker.groups.clone(),
+            }),
+            quorum: quorum.clone(),
             serving: serving.clone(),
         };
         let http = http_socket.map(|socket| http::serve(socket, Arc::new(health), serving)).transpose()?;
-        let kafka = format!("{}:{}", endpoints[0].host, endpoints[0].port);
-        info!(%kafka, %cluster, node = %node, "serving");
+        info!(%node, kafka = broker.as_ref().map_or("none", |broker| broker.kafka.as_str()), "serving");
         Ok(Self {
             serving: serving.clone(),
             storing: storing.clone(),
             deciding: deciding.clone(),
-            streams,
-            partitions,
-            kafka,
+            quorum,
+            broker,
             http: http.map(|address| address.to_string()),
         })
     }
 
-    /// Where Kafka clients connect first.
-    pub(crate) fn kafka_address(&self) -> String {
-        self.kafka.clone()
+    /// Where Kafka clients connect first, if this is a broker.
+    pub(crate) fn kafka_address(&self) -> Option<String> {
+        self.broker.as_ref().map(|broker| broker.kafka.clone())
     }
 
     /// Where the HTTP port is, if there is one.
@@ -187,17 +190,134 @@ impl Node {
         if let Err(left) = self.serving.shutdown(SERVING_STOP_LIMIT).await {
             warn!(left, "requests were cut off");
         }
-        let offloaded = self.streams.shutdown(OFFLOAD_STOP_LIMIT).await;
+        let mut offloaded = Ok(());
+        if let Some(broker) = self.broker {
+            offloaded = broker.streams.shutdown(OFFLOAD_STOP_LIMIT).await;
+            broker.leave().await;
+        }
         if let Err(left) = self.storing.shutdown(SERVING_STOP_LIMIT).await {
             warn!(left, "storage tasks were cut off");
         }
-        drop(self.partitions);
+        if let Some(quorum) = &self.quorum {
+            quorum.resign(LEAVING_LIMIT).await;
+        }
         if let Err(left) = self.deciding.shutdown(SERVING_STOP_LIMIT).await {
             warn!(left, "quorum tasks were cut off");
         }
         info!("stopped");
         Ok(offloaded?)
     }
+}
+
+impl Broker {
+    /// Tells the others that this broker is gone, so that they need not find out.
+    async fn leave(self) {
+        let Some(beating) = self.beating else { return };
+        // It would take the fence for somebody else's.
+        let _ = beating.shutdown(LEAVING_LIMIT).await;
+        let node = NodeId(self.node);
+        let leaving = self.metadata.propose(FenceBroker { node, broker_epoch: self.epoch });
+        match timeout(LEAVING_LIMIT, leaving).await {
+            Ok(Ok(_)) => info!("left the cluster"),
+            Ok(Err(error)) => warn!(%error, "left the cluster without a word"),
+            Err(_) => warn!("left the cluster without a word: no answer from the controllers"),
+        }
+    }
+}
+
+impl Ground {
+    async fn start_broker(
+        self,
+        incarnation: Uuid,
+        (endpoints, sockets): (Vec<Endpoint>, Vec<aquifer_server::Listener>),
+        serving: &TaskGroup,
+        storing: &TaskGroup,
+    ) -> Attempt<(Broker, BrokerLayers)> {
+        let Self { settings, clock, random, port, source } = self;
+        let node = NodeId(settings.node_id);
+        let alone = port.is_none();
+        let defaults = ClientConfig::default();
+        let form_limit = defaults.form_limit.filter(|_| alone);
+        let metadata =
+            MetadataClient::start(source.clone(), ClientConfig { form_limit, ..defaults }, storing).await?;
+        let cluster = metadata.image().cluster_id().expect("the client waits until there is a cluster");
+        let storage = settings.storage.as_ref().expect("a broker's settings have it");
+        let store =
+            aquifer_objects::open(&storage.store_url, &storage.store, clock.clone(), random.clone()).await?;
+        let disk = aquifer_disk::open(&storage.wal_dir, &DiskOptions { engine: storage.wal_engine }).await?;
+        let disk_id = disk_id(&storage.wal_dir, &random)?;
+        let wal = open_wal(settings.node_id, storage, disk.clone(), cluster, disk_id).await?;
+        let registration = RegisterBroker {
+            node,
+            incarnation,
+            endpoints: endpoints.iter().chain(port.as_ref().map(|port| &port.endpoint)).cloned().collect(),
+            rack: settings.rack.clone(),
+        };
+        let epoch = register(&metadata, registration, alone).await?;
+        let beating = port.map(|port| {
+            let tasks = storing.child();
+            let (source, metadata, interval) = (source, metadata.clone(), settings.cluster.heartbeat);
+            Heart { port, source, metadata, epoch, interval }.start(&tasks);
+            stop_with(&tasks, storing);
+            tasks
+        });
+
+        let parts = StreamsParts {
+            wal,
+            store: store.clone(),
+            metadata: metadata.clone(),
+            node,
+            broker_epoch: epoch,
+            disk: disk_id,
+            describe: aquifer_partition::describe,
+            clock: clock.clone(),
+            tasks: storing.clone(),
+        };
+        let streams = Streams::open(streams_config(storage), parts).await?;
+        let partitions = Partitions::start(
+            partitions_config(&settings, node),
+            streams.clone(),
+            metadata.clone(),
+            clock.clone(),
+            storing,
+        );
+        let groups = Groups::start(
+            group_config(&settings),
+            node,
+            partitions.clone(),
+            metadata.clone(),
+            clock.clone(),
+            random.clone(),
+            serving,
+        );
+        until_open(&partitions).await;
+
+        let kafka = format!("{}:{}", endpoints[0].host, endpoints[0].port);
+        let services = Services {
+            clock,
+            random,
+            metadata: metadata.clone(),
+            partitions: partitions.clone(),
+            groups: groups.clone(),
+        };
+        let server = Server::start(server_config(&settings, storage, node), sockets, services, serving);
+        let layers = BrokerLayers { server, streams: streams.clone(), store };
+        Ok((
+            Broker { node: settings.node_id, streams, partitions, groups, metadata, epoch, beating, kafka },
+            layers,
+        ))
+    }
+}
+
+/// Carries a failure of `tasks` over to `group`: a node whose heart fails stops.
+fn stop_with(tasks: &TaskGroup, group: &TaskGroup) {
+    let (tasks, stopping) = (tasks.clone(), group.stopping().clone());
+    group.spawn("heartbeats watch", OnEnd::StopGroup, async move {
+        tokio::select! {
+            () = stopping.cancelled() => Ok(()),
+            () = tasks.stopping().cancelled() => tasks.failure().map_or(Ok(()), |failure| Err(failure.reason)),
+        }
+    });
 }
 
 async fn bind(listeners: &[Listener]) -> Attempt<(Vec<Endpoint>, Vec<aquifer_server::Listener>)> {
@@ -228,20 +348,10 @@ async fn bind_http(address: Option<&str>) -> Attempt<Option<TcpListener>> {
     Ok(Some(TcpListener::bind(address).await.map_err(listen)?))
 }
 
-async fn start_quorum(
-    settings: &Settings,
-    node: NodeId,
-    random: &Random,
-    tasks: &TaskGroup,
-) -> Attempt<Quorum> {
-    let cluster_id = match &settings.cluster_id {
-        None => None,
-        Some(text) => {
-            Some(text.parse::<ClusterId>().map_err(|_| StartError::ClusterId { value: text.clone() })?)
-        }
-    };
-    let config = QuorumConfig { cluster_id, ..QuorumConfig::single(node, &settings.metadata_dir) };
-    Ok(Quorum::start(config, Router::new(random.clone()).endpoint(node), random, tasks).await?)
+fn cluster_id(settings: &Settings) -> Result<Option<ClusterId>, StartError> {
+    let parse =
+        |text: &String| text.parse::<ClusterId>().map_err(|_| StartError::ClusterId { value: text.clone() });
+    settings.cluster_id.as_ref().map(parse).transpose()
 }
 
 /// The id of the WAL's disk: drawn once and kept on that disk, so that a replaced disk has another.
@@ -272,34 +382,38 @@ fn disk_id(dir: &Path, random: &Random) -> Result<DiskId, StartError> {
 }
 
 async fn open_wal(
-    settings: &Settings,
+    owner: u32,
+    storage: &StorageSettings,
     disk: Arc<dyn Disk>,
     cluster: ClusterId,
     disk_id: DiskId,
 ) -> Attempt<aquifer_wal::Opened> {
-    let storage = &settings.storage;
     let config = WalConfig {
         capacity_bytes: storage.wal_size,
         accept_loss: storage.wal_accept_loss,
         ..WalConfig::default()
     };
     let cluster = cluster.0.as_u64_pair();
-    let identity =
-        Identity { cluster: cluster.0 ^ cluster.1, disk: disk_id.0.as_u128(), owner: settings.node_id };
+    let identity = Identity { cluster: cluster.0 ^ cluster.1, disk: disk_id.0.as_u128(), owner };
     Ok(aquifer_wal::open(config, disk, identity).await?)
 }
 
+/// Registers this process. Alone, what stands in the way is an error; in a cluster it is waited out, as when the other
+/// controllers are still starting. Repeating it changes nothing: the incarnation tells.
 async fn register(
     metadata: &MetadataClient,
-    node: NodeId,
-    random: &Random,
-    endpoints: Vec<Endpoint>,
-    rack: Option<String>,
+    registration: RegisterBroker,
+    alone: bool,
 ) -> Attempt<BrokerEpoch> {
-    let command = RegisterBroker { node, incarnation: random.uuid(), endpoints, rack };
-    match metadata.propose(command).await? {
-        Outcome::BrokerRegistered { epoch } => Ok(epoch),
-        other => Err(StartError::Registration(other).into()),
+    loop {
+        match metadata.propose(registration.clone()).await {
+            Ok(Outcome::BrokerRegistered { epoch }) => return Ok(epoch),
+            Ok(other) => return Err(StartError::Registration(other).into()),
+            Err(error @ (ProposeError::Unavailable { .. } | ProposeError::Unknown { .. })) if !alone => {
+                info!(%error, "not registered yet");
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
@@ -312,8 +426,7 @@ async fn until_open(partitions: &Partitions) {
     }
 }
 
-fn streams_config(settings: &Settings) -> StreamsConfig {
-    let storage = &settings.storage;
+fn streams_config(storage: &StorageSettings) -> StreamsConfig {
     StreamsConfig {
         unoffloaded_max_bytes: storage.wal_unoffloaded_max_bytes,
         upload_bytes: storage.offload_bytes,
@@ -350,7 +463,7 @@ fn group_config(settings: &Settings) -> GroupConfig {
     }
 }
 
-fn server_config(settings: &Settings, node: NodeId) -> ServerConfig {
+fn server_config(settings: &Settings, storage: &StorageSettings, node: NodeId) -> ServerConfig {
     let network = &settings.network;
     let limits = Limits {
         max_request_bytes: network.request_max_bytes,
@@ -382,7 +495,7 @@ fn server_config(settings: &Settings, node: NodeId) -> ServerConfig {
         offsets_topic_partitions: i32::try_from(settings.groups.offsets_partitions).unwrap_or(i32::MAX),
         offsets_topic_replication_factor: i16::try_from(settings.groups.offsets_replication_factor)
             .unwrap_or(i16::MAX),
-        log_dir: settings.storage.wal_dir.display().to_string(),
+        log_dir: storage.wal_dir.display().to_string(),
         options: settings.topics.broker_options.clone(),
         broker_options,
         ..ServerConfig::new(node)

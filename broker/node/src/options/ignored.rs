@@ -17,8 +17,8 @@ pub(super) const IGNORED: &[(&str, &str)] = &[
     ("socket.send.buffer.bytes", "the kernel sizes socket buffers"),
     ("socket.receive.buffer.bytes", "the kernel sizes socket buffers"),
     ("socket.listen.backlog.size", "the listen backlog is fixed"),
-    ("socket.connection.setup.timeout.ms", ONE_NODE),
-    ("socket.connection.setup.timeout.max.ms", ONE_NODE),
+    ("socket.connection.setup.timeout.ms", PORT),
+    ("socket.connection.setup.timeout.max.ms", PORT),
     ("log.flush.interval.messages", FLUSH),
     ("log.flush.interval.ms", FLUSH),
     ("log.flush.scheduler.interval.ms", FLUSH),
@@ -43,16 +43,13 @@ pub(super) const IGNORED: &[(&str, &str)] = &[
     ("unclean.leader.election.enable", COPIES),
     ("eligible.leader.replicas.enable", COPIES),
     ("controlled.shutdown.*", "a graceful stop always offloads and hands over"),
-    ("broker.heartbeat.interval.ms", ONE_NODE),
-    ("broker.session.timeout.ms", ONE_NODE),
-    ("initial.broker.registration.timeout.ms", ONE_NODE),
-    ("controller.quorum.election.*", ONE_NODE),
-    ("controller.quorum.fetch.*", ONE_NODE),
-    ("controller.quorum.append.linger.ms", ONE_NODE),
-    ("controller.quorum.request.timeout.ms", ONE_NODE),
-    ("controller.quorum.retry.backoff.ms", ONE_NODE),
-    ("controller.listener.names", "the quorum does not speak Kafka's controller protocol"),
-    ("controller.socket.timeout.ms", ONE_NODE),
+    ("initial.broker.registration.timeout.ms", PORT),
+    ("controller.quorum.election.*", PORT),
+    ("controller.quorum.fetch.*", PORT),
+    ("controller.quorum.append.linger.ms", PORT),
+    ("controller.quorum.request.timeout.ms", PORT),
+    ("controller.quorum.retry.backoff.ms", PORT),
+    ("controller.socket.timeout.ms", PORT),
     ("inter.broker.listener.name", "brokers do not speak the Kafka protocol to each other"),
     ("inter.broker.protocol.version", "brokers do not speak the Kafka protocol to each other"),
     ("security.inter.broker.protocol", "brokers do not speak the Kafka protocol to each other"),
@@ -95,7 +92,7 @@ const THREADS: &str = "the runtime sizes itself to the machine's cores";
 const COPIES: &str = "partitions have no replicas on brokers; copies are the storage's business";
 const FLUSH: &str = "every acknowledged record is already synced to the WAL";
 const OBJECTS: &str = "data lives in objects, not in log segments; see 'store.offload.bytes'";
-const ONE_NODE: &str = "this release runs one node";
+const PORT: &str = "the internal port has fixed time limits";
 const JAVA: &str = "Java classes cannot be loaded";
 
 /// Why `name` does nothing, if it is one of Kafka's options that do nothing.

@@ -10,6 +10,7 @@
 //! Names are Kafka's wherever Kafka has the option, so that a site's `server.properties` is a
 //! starting point.
 
+mod cluster;
 mod given;
 mod ignored;
 mod reference;
@@ -19,6 +20,6 @@ mod value;
 
 pub(crate) use given::{Given, OptionError};
 pub(crate) use reference::Format;
-pub(crate) use settings::{Listener, Settings, store_options};
+pub(crate) use settings::{Listener, Settings, StorageSettings, store_options};
 
 pub(crate) use value::Kind;

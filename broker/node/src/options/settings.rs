@@ -7,6 +7,7 @@ use aquifer_disk::Engine;
 use aquifer_objects::{HdfsOptions, S3Options, Secret, StoreOptions};
 use aquifer_wal::LossPoint;
 
+use super::cluster::{self, ClusterSettings, Roles};
 use super::given::{Given, OptionError};
 use super::table::{self, OptionSpec, Source};
 use super::value::{Kind, Value};
@@ -95,6 +96,8 @@ pub(crate) struct ShownOption {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) node_id: u32,
+    pub(crate) roles: Roles,
+    pub(crate) cluster: ClusterSettings,
     pub(crate) cluster_id: Option<String>,
     pub(crate) rack: Option<String>,
     pub(crate) metadata_dir: PathBuf,
@@ -103,7 +106,8 @@ pub(crate) struct Settings {
     pub(crate) network: NetworkSettings,
     pub(crate) topics: TopicDefaults,
     pub(crate) groups: GroupSettings,
-    pub(crate) storage: StorageSettings,
+    /// Absent for a node that is a controller only.
+    pub(crate) storage: Option<StorageSettings>,
     /// Every option with its value in force.
     pub(crate) shown: Vec<ShownOption>,
 }
@@ -115,18 +119,20 @@ impl Settings {
     /// The first option that is missing or wrong.
     pub(crate) fn from_given(given: &Given) -> Result<Self, OptionError> {
         let node_id = required_number(given, "node.id", "give this node a number, such as node.id=1")?;
-        check_roles(given, node_id)?;
+        let roles = cluster::roles(given)?;
         Ok(Self {
             node_id,
+            roles,
+            cluster: cluster::cluster(given, roles)?,
             cluster_id: text(given, "cluster.id")?,
             rack: text(given, "broker.rack")?,
             metadata_dir: required_path(given, "metadata.dir", "name a directory for the quorum's log")?,
             http_listen: text(given, "http.listen")?,
-            listeners: listeners(given)?,
+            listeners: if roles.broker { listeners(given)? } else { Vec::new() },
             network: network(given)?,
             topics: topics(given)?,
             groups: groups(given)?,
-            storage: storage(given)?,
+            storage: roles.broker.then(|| storage(given)).transpose()?,
             shown: shown(given)?,
         })
     }
@@ -266,46 +272,15 @@ pub(crate) fn store_options(given: &Given) -> Result<StoreOptions, OptionError> 
     })
 }
 
-/// One node, both roles, one voter: what this release runs. Anything else is refused, not ignored.
-fn check_roles(given: &Given, node_id: u32) -> Result<(), OptionError> {
-    let mut roles = list(given, "process.roles")?;
-    roles.sort();
-    if roles != ["broker", "controller"] {
-        let expected = "'broker,controller': this release runs one node with both roles".to_owned();
-        return Err(invalid(given, "process.roles", expected));
-    }
-    for name in ["controller.quorum.bootstrap.servers", "controller.quorum.voters"] {
-        let voters = list(given, name)?;
-        if voters.len() > 1 {
-            return Err(invalid(given, name, "one controller: this release runs a single node".to_owned()));
-        }
-        let stranger = voters
-            .first()
-            .and_then(|voter| voter.split_once('@'))
-            .is_some_and(|(id, _)| id.parse() != Ok(node_id));
-        if stranger {
-            return Err(invalid(given, name, format!("a voter whose id is 'node.id', {node_id}")));
-        }
-    }
-    Ok(())
-}
-
 fn listeners(given: &Given) -> Result<Vec<Listener>, OptionError> {
-    let protocols = text(given, "listener.security.protocol.map")?.unwrap_or_default();
-    let is_plaintext = |name: &str| {
-        protocols
-            .split(',')
-            .filter_map(|entry| entry.trim().split_once(':'))
-            .find(|(listener, _)| *listener == name)
-            .map_or(name == "PLAINTEXT", |(_, protocol)| protocol == "PLAINTEXT")
-    };
     let advertised = endpoints(given, "advertised.listeners")?;
+    let internal = list(given, "controller.listener.names")?;
     let mut result = Vec::new();
     for (name, host, port) in endpoints(given, "listeners")? {
-        if name == "CONTROLLER" {
-            continue; // the quorum of this release lives inside the node and opens no port
+        if internal.contains(&name) {
+            continue;
         }
-        if !is_plaintext(&name) {
+        if protocol(given, &name)? != "PLAINTEXT" {
             let expected = format!("PLAINTEXT for '{name}': TLS and SASL are not built yet");
             return Err(invalid(given, "listener.security.protocol.map", expected));
         }
@@ -330,7 +305,18 @@ fn listeners(given: &Given) -> Result<Vec<Listener>, OptionError> {
     Ok(result)
 }
 
-fn endpoints(given: &Given, name: &'static str) -> Result<Vec<(String, String, u16)>, OptionError> {
+/// The security protocol of a listener: as mapped, else its name.
+pub(super) fn protocol(given: &Given, listener: &str) -> Result<String, OptionError> {
+    let protocols = text(given, "listener.security.protocol.map")?.unwrap_or_default();
+    let mapped = protocols.split(',').filter_map(|entry| entry.trim().split_once(':'));
+    let mut mapped = mapped.filter(|(name, _)| *name == listener).map(|(_, protocol)| protocol);
+    Ok(mapped.next().unwrap_or(listener).to_owned())
+}
+
+pub(super) fn endpoints(
+    given: &Given,
+    name: &'static str,
+) -> Result<Vec<(String, String, u16)>, OptionError> {
     let parse = |entry: &String| {
         let (listener, address) = entry.split_once("://")?;
         let (host, port) = address.rsplit_once(':')?;
@@ -343,7 +329,7 @@ fn endpoints(given: &Given, name: &'static str) -> Result<Vec<(String, String, u
         .collect()
 }
 
-fn value(given: &Given, name: &'static str) -> Result<Option<Value>, OptionError> {
+pub(super) fn value(given: &Given, name: &'static str) -> Result<Option<Value>, OptionError> {
     let spec = table::find(name).expect("settings read only options of the table");
     match given.get(name).map(|(text, _)| text).or(spec.default) {
         None => Ok(None),
@@ -351,7 +337,7 @@ fn value(given: &Given, name: &'static str) -> Result<Option<Value>, OptionError
     }
 }
 
-fn invalid(given: &Given, name: &'static str, expected: String) -> OptionError {
+pub(super) fn invalid(given: &Given, name: &'static str, expected: String) -> OptionError {
     let spec = table::find(name).expect("settings read only options of the table");
     let (value, origin) = match given.get(name) {
         Some((value, origin)) => (value, origin.to_string()),
@@ -361,14 +347,14 @@ fn invalid(given: &Given, name: &'static str, expected: String) -> OptionError {
     OptionError::Invalid { name, value: value.to_owned(), origin, expected }
 }
 
-fn text(given: &Given, name: &'static str) -> Result<Option<String>, OptionError> {
+pub(super) fn text(given: &Given, name: &'static str) -> Result<Option<String>, OptionError> {
     Ok(match value(given, name)? {
         Some(Value::Text(text)) if !text.is_empty() => Some(text),
         _ => None,
     })
 }
 
-fn list(given: &Given, name: &'static str) -> Result<Vec<String>, OptionError> {
+pub(super) fn list(given: &Given, name: &'static str) -> Result<Vec<String>, OptionError> {
     Ok(match value(given, name)? {
         Some(Value::List(items)) => items,
         _ => Vec::new(),
@@ -379,7 +365,7 @@ fn flag(given: &Given, name: &'static str) -> Result<bool, OptionError> {
     Ok(value(given, name)? == Some(Value::Bool(true)))
 }
 
-fn number<N: TryFrom<i64>>(given: &Given, name: &'static str) -> Result<N, OptionError> {
+pub(super) fn number<N: TryFrom<i64>>(given: &Given, name: &'static str) -> Result<N, OptionError> {
     match value(given, name)? {
         Some(Value::Int(number)) => {
             N::try_from(number).map_err(|_| invalid(given, name, "a smaller number".to_owned()))
@@ -392,7 +378,7 @@ fn optional_number<N: TryFrom<i64>>(given: &Given, name: &'static str) -> Result
     given.get(name).map(|_| number(given, name)).transpose()
 }
 
-fn millis(given: &Given, name: &'static str) -> Result<Duration, OptionError> {
+pub(super) fn millis(given: &Given, name: &'static str) -> Result<Duration, OptionError> {
     number(given, name).map(Duration::from_millis)
 }
 

@@ -56,11 +56,46 @@ fn the_stock_kafka_listeners_are_a_starting_point() {
 
 #[test]
 fn what_is_not_built_is_refused() {
-    assert!(error(&["process.roles=broker"]).contains("this release runs one node"));
-    assert!(error(&["controller.quorum.voters=1@a:1,2@b:1"]).contains("single node"));
-    assert!(error(&["controller.quorum.voters=2@a:1"]).contains("'node.id', 1"));
     let tls = error(&["listeners=SSL://127.0.0.1:9093", "listener.security.protocol.map=SSL:SSL"]);
     assert!(tls.contains("TLS and SASL are not built yet"), "{tls}");
+}
+
+const THREE: &str = "controller.quorum.voters=1@10.0.0.1:9093,2@10.0.0.2:9093,3@10.0.0.3:9093";
+
+#[test]
+fn a_node_of_a_cluster_needs_an_internal_port_and_its_certificates() {
+    assert!(error(&[THREE]).contains("a node of a cluster needs an internal port"));
+    let listeners = "listeners=PLAINTEXT://10.0.0.1:9092,CONTROLLER://10.0.0.1:9093";
+    let tls = "listener.security.protocol.map=CONTROLLER:SSL,PLAINTEXT:PLAINTEXT";
+    assert!(error(&[THREE, listeners, tls]).contains("`aquifer certs` makes the files"));
+    let files = [
+        "listener.name.controller.ssl.keystore.location=/k.pem",
+        "listener.name.controller.ssl.truststore.location=/t.pem",
+    ];
+    let settings = settings(&[THREE, listeners, tls, files[0], files[1]]).expect("valid");
+    assert_eq!(settings.cluster.servers, ["10.0.0.1:9093", "10.0.0.2:9093", "10.0.0.3:9093"]);
+    assert_eq!(settings.cluster.internal.expect("open").listen, "10.0.0.1:9093");
+    assert_eq!(settings.listeners.len(), 1, "clients have no business at the internal port");
+}
+
+#[test]
+fn a_controller_alone_needs_no_store_and_a_broker_alone_needs_controllers() {
+    let mut given = Given::default();
+    for assignment in
+        ["node.id=1", "metadata.dir=/m", "process.roles=controller", "listeners=CONTROLLER://127.0.0.1:1"]
+    {
+        given.set(assignment).expect("known");
+    }
+    let settings = Settings::from_given(&given).expect("valid");
+    assert!(settings.storage.is_none() && settings.listeners.is_empty());
+    assert!(error(&["process.roles=broker"]).contains("a broker must know where the controllers are"));
+    assert!(error(&["process.roles=zookeeper"]).contains("'broker,controller'"));
+}
+
+#[test]
+fn a_session_is_several_heartbeats() {
+    let error = error(&["broker.session.timeout.ms=900", "broker.heartbeat.interval.ms=250"]);
+    assert!(error.contains("at least four times 'broker.heartbeat.interval.ms', 1000"), "{error}");
 }
 
 #[test]

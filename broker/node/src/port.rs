@@ -1,0 +1,111 @@
+//! The node among others: its internal port, and its way to the metadata quorum.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aquifer_client::Source;
+use aquifer_image::{Endpoint, SecurityProtocol};
+use aquifer_peer::{Channel, Listener, Peers, Security, TcpTransport};
+use aquifer_quorum::{
+    Formation, PeerNetwork, Quorum, QuorumConfig, RemoteQuorum, Router, Storage, agree_on_formation,
+    stay_joined,
+};
+use aquifer_runtime::{OnEnd, Random, TaskGroup};
+use aquifer_types::{ClusterId, NodeId};
+use uuid::Uuid;
+
+use crate::active;
+use crate::options::Settings;
+
+/// How long a proposal of a node that is no controller may take.
+const PROPOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The internal port, open.
+#[derive(Clone)]
+pub(crate) struct Port {
+    pub(crate) peers: Peers,
+    pub(crate) listener: Listener,
+    /// Its listener's name, and where the others reach it.
+    pub(crate) endpoint: Endpoint,
+}
+
+impl Port {
+    /// Opens the port, if the node has one. `incarnation` tells this process from the node's others.
+    pub(crate) async fn open(
+        settings: &Settings,
+        incarnation: Uuid,
+        tasks: &TaskGroup,
+    ) -> Result<Option<Self>, Box<dyn Error>> {
+        let Some(internal) = &settings.cluster.internal else { return Ok(None) };
+        let node = NodeId(settings.node_id);
+        let transport = TcpTransport::bind(&internal.listen, node, &internal.security).await?;
+        let bound = transport.local_address()?;
+        let (host, port) =
+            internal.advertised.clone().unwrap_or_else(|| (bound.ip().to_string(), bound.port()));
+        let channels: Vec<Channel> =
+            aquifer_quorum::CHANNELS.into_iter().chain([active::HEARTBEAT]).collect();
+        let peers = Peers::new(node, instance(incarnation), &channels, Arc::new(transport), tasks);
+        let listener = Listener::start(&peers);
+        let security = match internal.security {
+            Security::Plain => SecurityProtocol::Plaintext,
+            Security::Tls(_) => SecurityProtocol::Ssl,
+        };
+        let endpoint = Endpoint { listener: internal.name.clone(), host, port, security };
+        Ok(Some(Self { peers, listener, endpoint }))
+    }
+
+    /// `host:port`, as the others reach it.
+    pub(crate) fn address(&self) -> String {
+        address(&self.endpoint)
+    }
+}
+
+/// `host:port` of an endpoint.
+pub(crate) fn address(endpoint: &Endpoint) -> String {
+    match endpoint.host.contains(':') {
+        true => format!("[{}]:{}", endpoint.host, endpoint.port),
+        false => format!("{}:{}", endpoint.host, endpoint.port),
+    }
+}
+
+/// What the internal port says of a process: the low half of its incarnation, by which the metadata know it too.
+pub(crate) fn instance(incarnation: Uuid) -> u64 {
+    incarnation.as_u64_pair().1
+}
+
+/// Starts the node's part of the quorum, or its way to it.
+pub(crate) async fn start_quorum(
+    settings: &Settings,
+    cluster_id: Option<ClusterId>,
+    random: &Random,
+    port: Option<&Port>,
+    tasks: &TaskGroup,
+) -> Result<Source, Box<dyn Error>> {
+    let node = NodeId(settings.node_id);
+    let Some(port) = port else {
+        let config = QuorumConfig { cluster_id, ..QuorumConfig::single(node, &settings.metadata_dir) };
+        let network = Router::new(random.clone()).endpoint(node);
+        return Ok(Quorum::start(config, network, random, tasks).await?.into());
+    };
+    let mut servers = settings.cluster.servers.clone();
+    if !settings.roles.controller {
+        return Ok(RemoteQuorum::new(port.peers.clone(), servers, PROPOSE_LIMIT).into());
+    }
+    if servers.is_empty() {
+        servers.push(port.address());
+    }
+    let formation = match settings.metadata_dir.join("log").exists() {
+        // It goes on from its log, and joins again if it was on its way to.
+        true => Formation::Join,
+        false => agree_on_formation(&port.peers, &port.listener, &port.address(), &servers).await,
+    };
+    let storage = Storage::Directory(settings.metadata_dir.clone());
+    let config = QuorumConfig { cluster_id, ..QuorumConfig::new(node, storage, formation) };
+    let quorum = Quorum::start(config, PeerNetwork::new(port.peers.clone()), random, tasks).await?;
+    aquifer_quorum::serve(&quorum, &port.listener);
+    let joined =
+        stay_joined(quorum.clone(), port.peers.clone(), port.address(), servers, tasks.stopping().clone());
+    tasks.spawn("metadata-join", OnEnd::Continue, joined);
+    Ok(quorum.into())
+}
