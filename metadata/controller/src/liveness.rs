@@ -42,7 +42,7 @@ impl Liveness {
             match known {
                 None => self.heard(broker.node, broker.epoch, now_ms),
                 Some((_, at_ms)) if now_ms.saturating_sub(*at_ms) >= self.session_ms => {
-                    due.push(fence(broker))
+                    due.push(fence(broker));
                 }
                 Some(_) => {}
             }
