@@ -40,6 +40,7 @@ mod shared;
 mod stream;
 mod streams;
 mod sweep;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod trim;
@@ -52,3 +53,4 @@ pub use open::StreamsParts;
 pub use read::{ReadRequest, StreamRange, TimeQuery};
 pub use stream::{Checkpoint, Lsn, Stream};
 pub use streams::{Backpressure, StreamStats, Streams};
+pub use takeover::{Blocked, Copies, CopyError, GivenUp, Loss, Recoverer, TakeOverError, Taken};

@@ -8,6 +8,7 @@ mod kills;
 mod pressure;
 mod replay;
 mod sweeping;
+mod takeover;
 mod world;
 
 pub(crate) use faults::{Faults, Stage};

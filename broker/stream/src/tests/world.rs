@@ -317,7 +317,7 @@ pub(super) fn check(stream: u64, found: &Batch) {
     assert_eq!(*found, written, "stream {stream}, offset {}", found.first);
 }
 
-fn describe(payload: &[u8]) -> Option<Description> {
+pub(super) fn describe(payload: &[u8]) -> Option<Description> {
     let (records, rest) = payload.split_first_chunk::<4>()?;
     let (timestamp, _) = rest.split_first_chunk::<8>()?;
     Some(Description {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aquifer_client::ProposeError;
-use aquifer_image::{CommitObject, Outcome, PrepareObjects, Rejection, StreamRange};
+use aquifer_image::{CommitObject, Outcome, PrepareObjects, Rejection};
 use aquifer_objects::{Effect, ErrorKind};
 use aquifer_types::{ObjectId, StreamId};
 use aquifer_wal::{Lsn, WalDead};
@@ -14,8 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use super::put::{Written, put};
-use crate::format::StreamKind;
+use super::put::{Written, commit_ranges, put};
 use crate::marker;
 use crate::shared::{Shared, object_key};
 use crate::stream::Cut;
@@ -196,19 +195,7 @@ async fn commit(
     object: ObjectId,
     written: &Written,
 ) -> Result<Option<HashSet<StreamId>>, UploadError> {
-    let ranges: Vec<StreamRange> = written
-        .ranges
-        .iter()
-        .map(|range| StreamRange {
-            stream: StreamId(range.stream),
-            first: range.first,
-            end: range.end,
-            records: range.records,
-            bytes: range.bytes,
-            max_timestamp_ms: range.max_timestamp_ms,
-            replaces_older: range.kind == StreamKind::Meta,
-        })
-        .collect();
+    let ranges = commit_ranges(&written.ranges);
     let mut pause = Pause::default();
     loop {
         let command = CommitObject {

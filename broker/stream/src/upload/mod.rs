@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub(crate) use self::job::UploadError;
 use self::job::{Done, Job};
+pub(crate) use self::put::{commit_ranges, put_object};
 use crate::lock::lock;
 use crate::segment;
 use crate::shared::Shared;

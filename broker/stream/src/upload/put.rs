@@ -1,7 +1,8 @@
 //! Lays a job out as an object and hands it to the store.
 
+use aquifer_image::StreamRange;
 use aquifer_objects::{Store, StoreError};
-use aquifer_types::ObjectId;
+use aquifer_types::{ObjectId, StreamId};
 use bytes::Bytes;
 
 use super::job::Job;
@@ -32,15 +33,27 @@ pub(crate) async fn put(
     object: ObjectId,
     key: &str,
 ) -> Result<Written, StoreError> {
-    let mut writer = ObjectWriter::new(Origin {
+    let origin = Origin {
         object: object.get(),
         cluster: *shared.cluster.get().as_bytes(),
         node: u64::from(shared.node.get()),
         broker_epoch: shared.broker_epoch.get(),
         created_ms: shared.clock.wall_ms(),
-    });
-    let mut sink = Sink::open(&shared.store, job, key).await?;
-    for (kind, stream, batch) in batches(job) {
+    };
+    put_object(&shared.store, origin, batches(job).collect(), job.bytes, key).await
+}
+
+/// Writes an object of these batches, which are in the order of the format and have `bytes` bytes together.
+pub(crate) async fn put_object(
+    store: &Store,
+    origin: Origin,
+    batches: Vec<(StreamKind, u64, Batch)>,
+    bytes: u64,
+    key: &str,
+) -> Result<Written, StoreError> {
+    let mut writer = ObjectWriter::new(origin);
+    let mut sink = Sink::open(store, bytes, batches.len() as u64, key).await?;
+    for (kind, stream, batch) in batches {
         writer.add(kind, stream, batch);
         if writer.ready_bytes() >= PORTION_BYTES {
             sink.write(writer.take_parts()).await?;
@@ -52,6 +65,20 @@ pub(crate) async fn put(
     sink.write(parts).await?;
     sink.finish().await?;
     Ok(Written { object_bytes, ranges })
+}
+
+/// What was written, as the metadata takes it.
+pub(crate) fn commit_ranges(written: &[WrittenRange]) -> Vec<StreamRange> {
+    let range = |range: &WrittenRange| StreamRange {
+        stream: StreamId(range.stream),
+        first: range.first,
+        end: range.end,
+        records: range.records,
+        bytes: range.bytes,
+        max_timestamp_ms: range.max_timestamp_ms,
+        replaces_older: range.kind == StreamKind::Meta,
+    };
+    written.iter().map(range).collect()
 }
 
 /// All batches in the order of the format: data streams, then meta streams, each by id.
@@ -73,11 +100,10 @@ enum Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    async fn open(store: &'a Store, job: &Job, key: &'a str) -> Result<Self, StoreError> {
-        let batches: u64 = job.cuts.iter().map(|cut| cut.batches.len() as u64).sum();
-        let small = job.bytes / batches.max(1) < SMALL_BATCH_BYTES;
+    async fn open(store: &'a Store, bytes: u64, batches: u64, key: &'a str) -> Result<Self, StoreError> {
+        let small = bytes / batches.max(1) < SMALL_BATCH_BYTES;
         let limit = if small { SINGLE_PUT_SMALL_BATCHES_BYTES } else { SINGLE_PUT_BYTES };
-        if job.bytes <= limit {
+        if bytes <= limit {
             return Ok(Sink::Single { store, key, parts: Vec::new() });
         }
         Ok(Sink::Streamed(Box::new(store.upload(key).await?)))
