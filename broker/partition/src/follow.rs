@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::error::OpenError;
 use crate::partition::{Partition, stream_offset};
 use crate::partitions::{Inner, is_fresh};
+use crate::past::Past;
 
 /// Pause before a failed opening is tried again, and what it grows to.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -121,7 +122,7 @@ fn apply_partition(inner: &Arc<Inner>, image: &Image, change: PartitionChange<'_
     }
     let topic = image.topic(change.topic).expect("the image keeps partitions and topics together");
     if is_fresh(image, partition) {
-        match inner.open_now(image, topic, change.index, partition, None) {
+        match inner.open_now(image, topic, change.index, partition, Past::default()) {
             Ok(_) => return,
             Err(error) => warn!(topic = %topic.name, partition = change.index, %error, "opening failed"),
         }
@@ -183,7 +184,7 @@ async fn open(inner: &Arc<Inner>, key: (TopicId, i32)) -> Result<(), OpenError> 
     let Some(metadata) = inner.metadata.image().partition(key.0, key.1).copied() else { return Ok(()) };
     let stream = inner.streams.stream(metadata.data, metadata.meta);
     let stream = stream.map_err(|error| OpenError::Stream(error.to_string()))?;
-    let checkpoint = stream.load_checkpoint().await.map_err(|error| OpenError::Load(error.to_string()))?;
+    let past = Past::load(&stream).await?;
     // The image may have moved on meanwhile: only what it says now counts, and the follower closes later what it sees
     // later.
     let image = inner.metadata.image();
@@ -191,7 +192,7 @@ async fn open(inner: &Arc<Inner>, key: (TopicId, i32)) -> Result<(), OpenError> 
         return Ok(());
     };
     if metadata.leader == Some(inner.config.node) && inner.still_opening(key) {
-        let partition = inner.open_now(&image, topic, key.1, metadata, checkpoint)?;
+        let partition = inner.open_now(&image, topic, key.1, metadata, past)?;
         info!(
             topic = %topic.name, partition = key.1, leader_epoch = metadata.leader_epoch.get(),
             log_start = partition.log_start_offset(), high_watermark = partition.high_watermark(), "opened"

@@ -30,6 +30,7 @@ mod hand_over;
 mod offsets;
 mod partition;
 mod partitions;
+mod past;
 mod producers;
 mod read;
 mod retention;

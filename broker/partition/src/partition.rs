@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::config::TopicConfig;
 use crate::epochs::EpochStart;
 use crate::error::{AppendError, EpochError, OpenError};
+use crate::past::Past;
 use crate::state::{Plan, State};
 use crate::watch::Watchers;
 
@@ -112,19 +113,21 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// Opens the partition on its stream: `checkpoint` and the batches after it give the state, then this node leads
+    /// Opens the partition on its stream: its past and the batches after it give the state, then this node leads
     /// under `leader_epoch`.
     pub(crate) fn open(
         id: PartitionId,
         leader_epoch: i32,
         stream: Stream,
-        checkpoint: Option<Bytes>,
+        past: Past,
         config: Arc<TopicConfig>,
         clock: Clock,
     ) -> Result<Arc<Self>, OpenError> {
-        let checkpoint = checkpoint.map(|bytes| crate::checkpoint::Checkpoint::decode(&bytes)).transpose()?;
         let now_ms = clock.wall_ms();
-        let mut state = State::restore(checkpoint.unwrap_or_default(), kafka_offset(stream.start()));
+        let mut state = State::restore(past.checkpoint, kafka_offset(stream.start()));
+        for header in &past.after {
+            state.replay(header, now_ms)?;
+        }
         for batch in stream.tail() {
             let unreadable = |error| OpenError::Replay { offset: batch.first, reason: format!("{error}") };
             let header = BatchHeader::parse(&batch.payload).map_err(unreadable)?;

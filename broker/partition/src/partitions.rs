@@ -10,12 +10,12 @@ use aquifer_image::{Image, Partition as PartitionMetadata, Topic};
 use aquifer_runtime::{Clock, TaskGroup};
 use aquifer_stream::Streams;
 use aquifer_types::{NodeId, TopicId};
-use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::{BrokerOptions, ConfigSources, TopicConfig};
 use crate::error::{LookupError, OpenError};
 use crate::partition::{Partition, PartitionId};
+use crate::past::Past;
 
 /// Partitions whose checkpoints are read from the store at once, when a node starts or takes over many.
 const OPENS_IN_FLIGHT: usize = 16;
@@ -206,18 +206,18 @@ impl Inner {
         if !is_fresh(&image, partition) {
             return Err(LookupError::Opening);
         }
-        self.open_now(&image, found, index, partition, None)
+        self.open_now(&image, found, index, partition, Past::default())
             .map_err(|error| LookupError::Failed { reason: error.to_string() })
     }
 
-    /// Opens a partition whose checkpoint is at hand, unless it is open already.
+    /// Opens a partition whose past is at hand, unless it is open already.
     pub(crate) fn open_now(
         &self,
         image: &Image,
         topic: &Topic,
         index: i32,
         metadata: &PartitionMetadata,
-        checkpoint: Option<Bytes>,
+        past: Past,
     ) -> Result<Arc<Partition>, OpenError> {
         let config = Arc::new(self.topic_config(image, topic));
         let mut slots = self.slots_mut();
@@ -228,7 +228,7 @@ impl Inner {
         let stream = stream.map_err(|error| OpenError::Stream(error.to_string()))?;
         let id = PartitionId { topic: topic.name.clone(), topic_id: topic.id, index };
         let epoch = metadata.leader_epoch.get();
-        let partition = Partition::open(id, epoch, stream, checkpoint, config, self.clock.clone())?;
+        let partition = Partition::open(id, epoch, stream, past, config, self.clock.clone())?;
         slots.insert((topic.id, index), Slot::Open(partition.clone()));
         drop(slots);
         self.tick();

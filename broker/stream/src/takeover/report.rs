@@ -15,7 +15,7 @@ const NAMED: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum TakeOverError {
     /// Too few copies answer, so that acknowledged records might be missed.
-    #[error(transparent)]
+    #[error("{0}")]
     Blocked(Box<Blocked>),
     /// Another recoverer was faster, or the owner came back: look at the metadata again.
     #[error("the takeover of broker {owner} was overtaken: {reason}")]

@@ -57,7 +57,7 @@ fn done_before(image: &Image, command: &TakeOver, commits: &[CommitObject]) -> R
         return Ok(gone && !command.segments.is_empty());
     }
     for commit in commits {
-        if let Standing::New { .. } = objects::check_commit(image, commit, command.owner)? {
+        if !matches!(objects::check_commit(image, commit, command.owner), Ok(Standing::Repeated)) {
             return Err(conflict(command, "another recoverer was faster".to_owned()));
         }
     }
