@@ -2,9 +2,6 @@ use std::fmt;
 
 use aquifer_server::OptionType;
 
-const SHORT_MAX: i64 = i16::MAX as i64;
-const INT_MAX: i64 = i32::MAX as i64;
-
 /// The type of an option, with its bounds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
@@ -77,11 +74,9 @@ impl From<Kind> for OptionType {
     fn from(kind: Kind) -> Self {
         match kind {
             Kind::Bool => Self::Boolean,
-            Kind::Int { max, .. } | Kind::Bytes { max, .. } => match max {
-                ..=SHORT_MAX => Self::Short,
-                ..=INT_MAX => Self::Int,
-                _ => Self::Long,
-            },
+            Kind::Int { max, .. } | Kind::Bytes { max, .. } if max <= i64::from(i16::MAX) => Self::Short,
+            Kind::Int { max, .. } | Kind::Bytes { max, .. } if max <= i64::from(i32::MAX) => Self::Int,
+            Kind::Int { .. } | Kind::Bytes { .. } => Self::Long,
             Kind::Choice(_) | Kind::Text => Self::String,
             Kind::List => Self::List,
             Kind::Secret => Self::Password,
