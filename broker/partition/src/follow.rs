@@ -132,12 +132,12 @@ fn apply_partition(inner: &Arc<Inner>, image: &Image, change: PartitionChange<'_
     }
 }
 
-/// Whether another broker led a partition that is open here and changed its log. What this process did itself is
-/// never ahead of what it knows, and a hand-over back leaves nothing uncommitted.
+/// Whether another broker led a partition that is open here and changed its log. A hand-over leaves nothing
+/// uncommitted, neither there nor back: then opening anew costs a look at the checkpoint, and nothing is lost by it.
 fn was_elsewhere(image: &Image, metadata: &PartitionMetadata, open: &Partition) -> bool {
     let newer = metadata.leader_epoch.get() > open.leader_epoch();
-    let longer = |stream: &aquifer_image::Stream| stream.end > stream_offset(open.log_end_offset());
-    newer && image.stream(metadata.data).is_some_and(longer)
+    let whole = |stream: &aquifer_image::Stream| stream.end >= stream_offset(open.log_end_offset());
+    open.is_closed() || (newer && image.stream(metadata.data).is_some_and(whole))
 }
 
 fn configure(inner: &Inner, image: &Image, topic: TopicId) {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use aquifer_client::Effect;
-use aquifer_image::{HandOver, HandedOver, Outcome};
+use aquifer_image::{HandOver, HandedOver, Image, Outcome};
 use aquifer_runtime::OnEnd;
 use aquifer_types::{LogIndex, TopicId};
 use tokio::time::{sleep, timeout};
@@ -33,8 +33,21 @@ const PAUSE: Duration = Duration::from_millis(500);
 const OPENING_PAUSE: Duration = Duration::from_millis(50);
 
 type Key = (TopicId, i32);
-/// What is asked for and open, with the entry that asked.
-type Held = HashMap<Key, (LogIndex, Arc<Partition>)>;
+type Held = HashMap<Key, Holding>;
+
+/// A partition that is asked for and open.
+struct Holding {
+    partition: Arc<Partition>,
+    /// The entry that asked.
+    asked_at: LogIndex,
+    /// Under which it is given away, or held no longer.
+    leader_epoch: i32,
+    /// A proposal to give it away may still take effect: appends stay held until the image says that this move is over.
+    unsettled: bool,
+}
+
+/// Partitions that go in one round: their next leaders open so many within the time that producers wait anyway.
+const ROUND: usize = 500;
 
 /// Starts the task. It ends with the group, or when the last handle of the registry is gone.
 pub(crate) fn start(inner: &Arc<Inner>) {
@@ -51,13 +64,19 @@ async fn run(weak: Weak<Inner>) {
     let mut held = Held::new();
     loop {
         let Some(inner) = weak.upgrade() else { return };
-        changes.borrow_and_update();
+        let seen = changes.borrow_and_update().changed();
         let pause = inner.round(&mut held).await;
         drop(inner);
         match pause {
             Some(pause) => sleep(pause).await,
-            None if changes.changed().await.is_err() => return,
-            None => {}
+            None => {
+                let other = |image: &Arc<Image>| {
+                    (image.changed().topics, image.changed().brokers) != (seen.topics, seen.brokers)
+                };
+                if changes.wait_for(other).await.is_err() {
+                    return;
+                }
+            }
         }
     }
 }
@@ -66,23 +85,26 @@ impl Inner {
     /// Hands over what is asked for now; how long to wait before the next round, `None` until something is asked.
     async fn round(&self, held: &mut Held) -> Option<Duration> {
         let asked = self.asked();
-        let over = held.iter().filter(|&(key, (asked_at, _))| asked.get(key) != Some(asked_at));
+        let over = held.iter().filter(|&(key, holding)| asked.get(key) != Some(&holding.asked_at));
         let over: Vec<Key> = over.map(|(key, _)| *key).collect();
         self.let_go(held, &over);
         if asked.is_empty() {
             return None;
         }
-        let open = asked.into_iter().filter_map(|(key, at)| Some((key, (at, self.opened(key)?))));
-        let open: Held = open.collect();
-        if open.is_empty() {
-            return Some(OPENING_PAUSE);
-        }
-        // The bulk goes while appends go on.
-        self.streams.flush().await.ok()?;
-        self.holding.store(true, Ordering::Relaxed);
-        for (key, (asked_at, partition)) in open {
-            partition.hold();
-            held.insert(key, (asked_at, partition));
+        if held.is_empty() {
+            let open = asked.into_iter().filter_map(|(key, at)| Some((key, at, self.opened(key)?)));
+            let open: Vec<_> = open.take(ROUND).collect();
+            if open.is_empty() {
+                return Some(OPENING_PAUSE);
+            }
+            // The bulk goes while appends go on.
+            self.streams.flush().await.ok()?;
+            self.holding.store(true, Ordering::Relaxed);
+            for (key, asked_at, partition) in open {
+                partition.hold();
+                let leader_epoch = partition.leader_epoch();
+                held.insert(key, Holding { partition, asked_at, leader_epoch, unsettled: false });
+            }
         }
         let rest = match timeout(HOLD_LIMIT, self.flush_rest(held)).await {
             Ok(rest) => rest,
@@ -95,16 +117,19 @@ impl Inner {
         }
     }
 
-    /// What the image asks for now.
+    /// What the image asks for now, as far as who shall lead next is alive.
     fn asked(&self) -> HashMap<Key, LogIndex> {
         let image = self.metadata.image();
-        let led = image.led_by(self.config.node);
-        led.filter_map(|key| Some((key, image.partition(key.0, key.1)?.moving?.asked_at))).collect()
+        let asked = |key: Key| {
+            let moving = image.partition(key.0, key.1)?.moving?;
+            image.broker(moving.to)?.is_live().then_some((key, moving.asked_at))
+        };
+        image.led_by(self.config.node).filter_map(asked).collect()
     }
 
     /// Brings what is left of the held partitions to the store.
     async fn flush_rest(&self, held: &Held) -> Result<(), String> {
-        for (_, partition) in held.values() {
+        for Holding { partition, .. } in held.values() {
             partition.settled().await.map_err(|error| error.to_string())?;
         }
         self.streams.flush().await.map_err(|error| error.to_string())
@@ -112,47 +137,52 @@ impl Inner {
 
     /// Gives the held partitions away.
     async fn propose(&self, held: &mut Held) -> Option<Duration> {
-        let partitions = held.iter().map(|(&(topic, index), (asked_at, partition))| HandedOver {
+        let partitions = held.iter().map(|(&(topic, index), holding)| HandedOver {
             topic,
             index,
-            asked_at: *asked_at,
-            end: stream_offset(partition.log_end_offset()),
+            asked_at: holding.asked_at,
+            end: stream_offset(holding.partition.log_end_offset()),
         });
         let (node, broker_epoch) = self.streams.registration();
         let command = HandOver { node, broker_epoch, partitions: partitions.collect() };
-        let mut late_answer_possible = false;
-        loop {
-            match self.metadata.propose(command.clone()).await {
-                Ok(Outcome::HandedOver { kept }) => {
-                    info!(partitions = held.len() - kept.len(), "handed over");
-                    if !late_answer_possible {
-                        self.let_go(held, &kept);
-                    }
-                    return Some(if kept.is_empty() { Duration::ZERO } else { PAUSE });
-                }
-                Ok(other) => unreachable!("HandOver is answered by HandedOver, not {other:?}"),
-                Err(error) if error.effect() == Effect::None && !late_answer_possible => {
-                    return self.give_up(held, &error.to_string());
-                }
-                // It may take effect any time: appends stay held until the image says that the move is over.
-                Err(error) => {
-                    warn!(%error, "a hand-over is not known to have happened: proposing it again");
-                    late_answer_possible = true;
-                    sleep(PAUSE).await;
-                }
+        match self.metadata.propose(command).await {
+            Ok(Outcome::HandedOver { kept }) => {
+                info!(partitions = held.len() - kept.len(), "handed over");
+                self.let_go(held, &kept);
+                Some(if kept.is_empty() { Duration::ZERO } else { PAUSE })
+            }
+            Ok(other) => unreachable!("HandOver is answered by HandedOver, not {other:?}"),
+            Err(error) if error.effect() == Effect::None => self.give_up(held, &error.to_string()),
+            Err(error) => {
+                warn!(%error, "a hand-over is not known to have happened: proposing it again");
+                held.values_mut().for_each(|holding| holding.unsettled = true);
+                Some(PAUSE)
             }
         }
     }
 
-    /// Holds partitions no longer: what is led from here goes on, all else takes no append ever again.
+    /// Holds partitions no longer: what this process leads on under the same epoch takes appends again, all else never.
+    /// Those of which a hand-over may still take effect stay held.
     fn let_go(&self, held: &mut Held, keys: &[Key]) {
         let image = self.metadata.image();
-        for (key, (_, partition)) in keys.iter().filter_map(|key| held.remove_entry(key)) {
-            let leader = image.partition(key.0, key.1).and_then(|partition| partition.leader);
-            if leader == Some(self.config.node) {
-                partition.resume();
-            } else {
-                partition.close();
+        for key in keys {
+            let now = image.partition(key.0, key.1);
+            let leads = |holding: &Holding| {
+                now.is_some_and(|now| {
+                    (now.leader, now.leader_epoch.get()) == (Some(self.config.node), holding.leader_epoch)
+                })
+            };
+            let asked_still = |holding: &Holding| {
+                now.and_then(|now| now.moving).is_some_and(|moving| moving.asked_at == holding.asked_at)
+            };
+            let over = |holding: &Holding| !(holding.unsettled && leads(holding) && asked_still(holding));
+            if !held.get(key).is_some_and(over) {
+                continue;
+            }
+            match held.remove(key) {
+                Some(holding) if leads(&holding) => holding.partition.resume(),
+                Some(holding) => holding.partition.close(),
+                None => {}
             }
         }
         self.holding.store(!held.is_empty(), Ordering::Relaxed);

@@ -327,8 +327,10 @@ impl Partition {
 
     /// Refuses appends until [`resume`](Self::resume): what there is shall be handed over.
     pub(crate) fn hold(&self) {
-        self.state().hold();
-        self.held.send_replace(true);
+        if !self.is_closed() {
+            self.state().hold();
+            self.held.send_replace(true);
+        }
     }
 
     /// Takes appends again, unless the partition was closed meanwhile.

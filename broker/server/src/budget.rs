@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::frame::SMALL_FRAME_BYTES;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A claim that may be cut down to what is free is not cut below this.
@@ -15,34 +14,45 @@ pub(crate) struct Budget {
     total: usize,
 }
 
-/// The share of the requests' memory that only small requests may use.
-const SMALL_SHARE: usize = 8;
-
-/// Memory of requests. Small ones have a share of their own: fetches, commits and heartbeats never queue behind
-/// produce requests that wait for room in the WAL.
+/// Memory of requests. Produce requests wait for room in the WAL and have a budget of their own, so that fetches, commits
+/// and heartbeats never queue behind them. What is decoded comes from a third: whoever holds a frame waits there only for
+/// those who hold all that they need, never for another frame.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestMemory {
-    small: Budget,
-    large: Budget,
+    produces: Budget,
+    others: Budget,
+    decoded: Budget,
 }
 
 impl RequestMemory {
-    /// `total` bytes for both kinds.
+    /// `total` bytes for all.
     pub(crate) fn new(total: usize) -> Self {
-        let small = total / SMALL_SHARE;
-        Self { small: Budget::new(small), large: Budget::new(total - small) }
+        let (others, decoded) = (total / 8, total / 4);
+        Self {
+            produces: Budget::new(total - others - decoded),
+            others: Budget::new(others),
+            decoded: Budget::new(decoded),
+        }
     }
 
-    /// Where a request claims that arrived in a frame of so many bytes.
-    pub(crate) fn of_frame(&self, bytes: usize) -> &Budget {
-        if bytes <= SMALL_FRAME_BYTES { &self.small } else { &self.large }
+    /// Where the frame of a request claims, by its API's key.
+    pub(crate) fn of_frame(&self, api_key: i16) -> &Budget {
+        if api_key == PRODUCE { &self.produces } else { &self.others }
+    }
+
+    /// Where a request whose frame is here claims what it becomes when it is decoded, once.
+    pub(crate) fn decoded(&self) -> &Budget {
+        &self.decoded
     }
 
     /// Bytes that are claimed now.
     pub(crate) fn claimed(&self) -> usize {
-        self.small.claimed() + self.large.claimed()
+        self.produces.claimed() + self.others.claimed() + self.decoded.claimed()
     }
 }
+
+/// Produce's API key.
+const PRODUCE: i16 = 0;
 
 /// Claimed bytes; given back on drop.
 #[derive(Debug, Default)]
@@ -87,15 +97,6 @@ impl Claim {
             drop(permit.split(permit.num_permits().saturating_sub(bytes)));
         }
     }
-
-    /// Adds another claim of the same budget to this one.
-    pub(crate) fn merge(&mut self, other: Claim) {
-        match (&mut self.0, other.0) {
-            (Some(mine), Some(theirs)) => mine.merge(theirs),
-            (mine @ None, theirs) => *mine = theirs,
-            (Some(_), None) => {}
-        }
-    }
 }
 
 #[cfg(test)]
@@ -109,20 +110,28 @@ mod tests {
         let mut second = Box::pin(budget.claim(30));
         assert!(futures::poll!(&mut second).is_pending());
         drop(first);
-        let mut second = second.await;
-        second.merge(budget.claim(10).await);
-        assert_eq!(budget.claimed(), 40);
+        let second = second.await;
+        assert_eq!(budget.claimed(), 30);
         drop(second);
         assert_eq!(budget.claimed(), 0);
     }
 
     #[tokio::test]
-    async fn small_requests_go_on_while_large_ones_wait() {
+    async fn others_go_on_while_produces_wait_and_no_frame_waits_for_another_one_to_be_decoded() {
         let memory = RequestMemory::new(8 << 20);
-        let _all = memory.of_frame(1 << 20).claim(7 << 20).await;
-        assert!(futures::poll!(Box::pin(memory.of_frame(1 << 20).claim(1 << 20))).is_pending());
-        let small = memory.of_frame(100).claim(100).await;
-        assert_eq!(memory.claimed(), (7 << 20) + small.bytes());
+        let produces = memory.of_frame(PRODUCE);
+        let first = produces.claim(6 << 20).await;
+        let mut second = Box::pin(produces.claim(1));
+        assert!(futures::poll!(&mut second).is_pending());
+        let _fetch = memory.of_frame(1).claim(100).await;
+        // As many as there are frames: none holds a part of what another one waits for.
+        let decoded = memory.decoded().claim(100 << 20).await;
+        let mut next = Box::pin(memory.decoded().claim(100 << 20));
+        assert!(futures::poll!(&mut next).is_pending());
+        drop(decoded);
+        let _next = next.await;
+        drop(first);
+        let _second = second.await;
     }
 
     #[tokio::test]

@@ -79,7 +79,8 @@ enum Pending {
 /// A reply on its way, with the request memory it holds.
 struct Outgoing {
     pending: Pending,
-    claim: Claim,
+    /// Of its frame, and of what it was decoded to.
+    claims: [Claim; 2],
 }
 
 /// Serves a connection until either side ends it.
@@ -130,14 +131,18 @@ async fn read<R: AsyncRead + Unpin>(
             () = &mut stopped => return Ok(()),
             frame = async { unsent.room().await; frames.next().await } => frame?,
         };
-        let Some(Frame { bytes, alone, mut claim }) = frame else { return Ok(()) };
+        let Some(Frame { bytes, alone, claim }) = frame else { return Ok(()) };
         context.metrics.requests.add(1);
-        let frame_bytes = bytes.len();
-        context.metrics.received_bytes.add(frame_bytes + 4);
+        context.metrics.received_bytes.add(bytes.len() + 4);
         let request = dispatch::admit(context, peer, &mut client_id, bytes, alone)?;
         let decoded = request.decoded_bytes();
+        let mut claims = [claim, Claim::default()];
         if decoded > 0 {
-            claim.merge(context.requests.of_frame(frame_bytes).claim(decoded).await);
+            claims[1] = tokio::select! {
+                biased;
+                () = &mut stopped => return Ok(()),
+                claim = context.requests.decoded().claim(decoded) => claim,
+            };
         }
         let mut answer = request.handle();
         while let Answer::Held(held) = answer {
@@ -166,7 +171,7 @@ async fn read<R: AsyncRead + Unpin>(
             unsent.add(reply.bytes);
         }
         if let Some(pending) = pending
-            && queue.send(Outgoing { pending, claim }).await.is_err()
+            && queue.send(Outgoing { pending, claims }).await.is_err()
         {
             return Ok(());
         }
@@ -199,7 +204,7 @@ async fn write<W: AsyncWrite + Unpin>(
         };
         let mut gathered = 0;
         gathered += gather(outgoing.pending.resolve(unsent).await?, &mut parts, &mut claims);
-        claims.push(outgoing.claim);
+        claims.extend(outgoing.claims);
         while gathered < GATHER_BYTES {
             let Ok(mut next) = replies.try_recv() else { break };
             if !next.pending.poll_now(unsent)? {
@@ -207,7 +212,7 @@ async fn write<W: AsyncWrite + Unpin>(
                 break;
             }
             gathered += gather(next.pending.resolve(unsent).await?, &mut parts, &mut claims);
-            claims.push(next.claim);
+            claims.extend(next.claims);
         }
         write_all(&mut writer, &mut parts, context.config.limits.stall).await?;
         context.metrics.sent_bytes.add(gathered);

@@ -57,7 +57,9 @@ impl From<Rejection> for Failure {
             }
             Rejection::TopicExists { .. } => Code::TopicAlreadyExists,
             Rejection::UnknownTopicId { .. } => Code::UnknownTopicId,
-            Rejection::UnknownTopicName { .. } => Code::UnknownTopicOrPartition,
+            Rejection::UnknownTopicName { .. } | Rejection::UnknownPartition { .. } => {
+                Code::UnknownTopicOrPartition
+            }
             Rejection::InvalidPartitions { .. } => Code::InvalidPartitions,
             Rejection::InvalidReplicationFactor { .. } => Code::InvalidReplicationFactor,
             Rejection::InvalidConfig { .. } => Code::InvalidConfig,

@@ -88,12 +88,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let Some(size) = self.size().await? else { return Ok(None) };
         if size <= SMALL_FRAME_BYTES {
             self.fill(size).await?;
-            let claim = self.memory.of_frame(size).claim(size).await;
+            let claim = self.memory.of_frame(self.api_key(size)).claim(size).await;
             return Ok(Some(Frame { bytes: self.buffer.split_to(size), alone: false, claim }));
         }
         // A size that is only announced claims nothing: real bytes come first.
         self.fill(SMALL_FRAME_BYTES).await?;
-        let claim = self.memory.of_frame(size).claim(size).await;
+        let claim = self.memory.of_frame(self.api_key(size)).claim(size).await;
         let bytes = self.large(size).await?;
         Ok(Some(Frame { bytes, alone: true, claim }))
     }
@@ -110,6 +110,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         match usize::try_from(size) {
             Ok(bytes) if bytes <= self.max_request_bytes => Ok(Some(bytes)),
             _ => Err(FrameError::Size { size, limit: self.max_request_bytes }),
+        }
+    }
+
+    /// The API of the frame at the buffer's start, as it claims to be; a frame too short to say is no Produce.
+    fn api_key(&self, size: usize) -> i16 {
+        match *self.buffer {
+            [high, low, ..] if size >= 2 => i16::from_be_bytes([high, low]),
+            _ => -1,
         }
     }
 

@@ -4,8 +4,8 @@
 //! [`Duty`], and asks again. Nothing is remembered between two calls: what was not done, or was done
 //! and not recorded, is simply due again, so that a controller may die anywhere and another one go on.
 //! [`place`] chooses the leaders of new partitions, [`evacuate`] those of partitions whose broker leaves, [`successors`] those
-//! of partitions whose broker died, [`mirrors`] the mirrors of a WAL segment. [`Liveness`] is the active controller's memory
-//! of whom it heard, and says who is to be fenced.
+//! of partitions whose broker died, [`balance`] what moves so that each broker leads its share, [`mirrors`] the mirrors of a
+//! WAL segment. [`Liveness`] is the active controller's memory of whom it heard, and says who is to be fenced.
 //!
 //! It does not know how duties are carried out: no raft, no object store, no clock, no tasks.
 //!
@@ -14,12 +14,14 @@
 //!                       └──> DeleteObjects ──> delete from the store ──> propose RemoveObjects
 //! ```
 
+mod balance;
 mod duties;
 mod evacuation;
 mod liveness;
 mod mirrors;
 mod placement;
 
+pub use balance::{MAX_MOVES_PER_ROUND, balance};
 pub use duties::{Duty, MAX_DELETES_PER_ROUND, Policy, due, next_due_ms};
 pub use evacuation::evacuate;
 pub use liveness::Liveness;

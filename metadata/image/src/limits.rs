@@ -26,6 +26,6 @@ pub const MAX_SEGMENT_MEMBERS: usize = 8;
 /// Replicas that a user assigns to one partition.
 pub const MAX_REPLICAS: usize = 1_000;
 /// Partitions that one command moves or hands over.
-pub const MAX_MOVES_PER_COMMAND: usize = 100_000;
+pub const MAX_MOVES_PER_COMMAND: usize = 10_000;
 /// Largest offset: what Kafka's signed 64-bit field can carry.
 pub const MAX_OFFSET: u64 = i64::MAX as u64;

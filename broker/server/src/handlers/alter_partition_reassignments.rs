@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use aquifer_image::{Image, MovePartition};
+use aquifer_image::{Broker, Image, MovePartition};
 use aquifer_types::NodeId;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::alter_partition_reassignments_request::ReassignablePartition;
@@ -92,7 +92,12 @@ fn plan(
                 return Err(Failure::new(Code::InvalidReplicationFactor, message));
             }
             let stays = partition.leader.filter(|leader| replicas.contains(leader));
-            (stays.or_else(|| replicas.first().copied()), Some(replicas))
+            let lives = |node: &NodeId| image.broker(*node).is_some_and(Broker::is_live);
+            let next = stays.or_else(|| replicas.iter().copied().find(lives)).ok_or_else(|| {
+                let message = "None of the replicas is a broker that is alive.";
+                Failure::new(Code::InvalidReplicaAssignment, message)
+            })?;
+            (Some(next), Some(replicas))
         }
     };
     Ok(MovePartition { topic: topic.id, index, to, replicas })

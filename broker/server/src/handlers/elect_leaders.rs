@@ -2,7 +2,7 @@
 //!
 //! An unclean election has nothing to elect: no replica here lacks what another one has.
 
-use aquifer_image::{Image, MovePartition, Partition, Topic};
+use aquifer_image::{Broker, Image, MovePartition, Partition, Topic};
 use aquifer_types::NodeId;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
@@ -39,9 +39,10 @@ fn handle(call: Call) -> Answer {
             None => {
                 for topic in image.topics().filter(|_| preferred) {
                     let of_one = image.partitions_of(topic.id).filter_map(|(index, _)| {
-                        let wish = plan(&image, &topic.name, index, preferred).ok()?;
-                        moves.push(wish);
-                        Some((index, Ok(())))
+                        match plan(&image, &topic.name, index, preferred) {
+                            Err(failure) if failure.code == Code::ElectionNotNeeded.code() => None,
+                            wish => Some((index, wish.map(|wish| moves.push(wish)))),
+                        }
                     });
                     let of_one: Vec<_> = of_one.collect();
                     if !of_one.is_empty() {
@@ -69,6 +70,10 @@ fn plan(image: &Image, name: &str, index: i32, preferred: bool) -> Result<MovePa
     let to = preferred_leader(image, topic, index, partition);
     if !preferred || partition.leader == to {
         return Err(Failure::new(Code::ElectionNotNeeded, "Leader election not needed for topic partition."));
+    }
+    if !to.and_then(|to| image.broker(to)).is_some_and(Broker::is_live) {
+        let message = "The preferred leader is not alive.";
+        return Err(Failure::new(Code::PreferredLeaderNotAvailable, message));
     }
     Ok(MovePartition { topic: topic.id, index, to, replicas: None })
 }

@@ -45,7 +45,6 @@ fn begin(image: &mut Image, asked: &MovePartition) {
     }
     let at = image.applied;
     let partition = image.partitions.get_mut(&key).expect("it was checked");
-    // Without a leader, nobody hands over: the partition waits for its takeover, and moves then.
     let to = asked.to.filter(|to| partition.leader != Some(*to));
     partition.moving = to.map(|to| match partition.moving {
         Some(present) if present.to == to => present,

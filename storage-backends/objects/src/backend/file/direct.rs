@@ -2,8 +2,7 @@
 //!
 //! What a store writes is read again from the caches above it or not for long, and a page cache that fills with it
 //! costs more CPU time than all else that an upload does: memory that was idle has to be found, cleared or
-//! reclaimed for every byte. Its write-back also comes when it likes and stalls the WAL beside it. Measured in
-//! `docs/performance.md`.
+//! reclaimed for every byte. Its write-back also comes when it likes and stalls the WAL beside it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -145,11 +145,20 @@ impl Sealed {
         };
         match &linked {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return linked,
-            _ => fs::remove_file(&self.path)?,
+            // Also if the name was taken: perhaps by an earlier attempt of ours that did not come as far as this.
+            _ => sync_directory(parent(name)).map_err(unknown)?,
         }
-        linked?;
-        sync_directory(parent(name))
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unknown(error)),
+            _ => {}
+        }
+        linked
     }
+}
+
+/// After the link every failure leaves open whether the object is there, a full disk's too.
+fn unknown(error: io::Error) -> io::Error {
+    io::Error::other(error)
 }
 
 fn parent(path: &Path) -> &Path {
