@@ -36,7 +36,7 @@ pub(super) async fn find<C: Copies>(
         let (chosen, given_up) = match decided {
             Ok(chosen) => (Some(chosen), None),
             Err(undecided) if loss == Loss::Refused => {
-                return Err(Blocked::new(image, segment, undecided, answers.silent));
+                return Err(Blocked::error(image, segment, undecided, answers.silent));
             }
             Err(undecided) => {
                 (answers.sealed.iter().max_by_key(|(_, tail)| tail.end).copied(), Some(undecided))

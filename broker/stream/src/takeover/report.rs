@@ -75,7 +75,7 @@ impl fmt::Display for Blocked {
 }
 
 impl Blocked {
-    pub(super) fn new(
+    pub(super) fn error(
         image: &Image,
         segment: &Segment,
         undecided: Undecided,
