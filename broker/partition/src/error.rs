@@ -167,6 +167,9 @@ pub enum DeleteError {
 /// Why a partition could not be opened.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The metadata has moved on: it is opened by what they say now, or not at all.
+    #[error("the metadata changed while the partition was being opened")]
+    Stale,
     /// The checkpoint cannot be read from the store.
     #[error("reading the checkpoint of the partition: {0}")]
     Load(String),

@@ -29,6 +29,8 @@ use crate::partitions::Inner;
 const HOLD_LIMIT: Duration = Duration::from_secs(5);
 /// Pause after a round that did not succeed.
 const PAUSE: Duration = Duration::from_millis(500);
+/// What it doubles up to while rounds are given up, so that a slow store does not make appends wait most of the time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Pause while something that is asked for is not open yet.
 const OPENING_PAUSE: Duration = Duration::from_millis(50);
 
@@ -49,6 +51,16 @@ struct Holding {
 /// Partitions that go in one round: their next leaders open so many within the time that producers wait anyway.
 const ROUND: usize = 500;
 
+/// What comes after a round.
+enum Next {
+    /// Nothing is asked: the image has to change.
+    Change,
+    /// Another round after so long.
+    Round(Duration),
+    /// Another one, later each time.
+    Retry,
+}
+
 /// Starts the task. It ends with the group, or when the last handle of the registry is gone.
 pub(crate) fn start(inner: &Arc<Inner>) {
     let weak = Arc::downgrade(inner);
@@ -62,14 +74,23 @@ pub(crate) fn start(inner: &Arc<Inner>) {
 async fn run(weak: Weak<Inner>) {
     let Some(mut changes) = weak.upgrade().map(|inner| inner.metadata.changes()) else { return };
     let mut held = Held::new();
+    let mut retry = PAUSE;
     loop {
         let Some(inner) = weak.upgrade() else { return };
         let seen = changes.borrow_and_update().changed();
-        let pause = inner.round(&mut held).await;
+        let next = inner.round(&mut held).await;
         drop(inner);
-        match pause {
-            Some(pause) => sleep(pause).await,
-            None => {
+        match next {
+            Next::Round(pause) => {
+                retry = PAUSE;
+                sleep(pause).await;
+            }
+            Next::Retry => {
+                sleep(retry).await;
+                retry = (retry * 2).min(LONGEST_PAUSE);
+            }
+            Next::Change => {
+                retry = PAUSE;
                 let other = |image: &Arc<Image>| {
                     (image.changed().topics, image.changed().brokers) != (seen.topics, seen.brokers)
                 };
@@ -82,23 +103,26 @@ async fn run(weak: Weak<Inner>) {
 }
 
 impl Inner {
-    /// Hands over what is asked for now; how long to wait before the next round, `None` until something is asked.
-    async fn round(&self, held: &mut Held) -> Option<Duration> {
+    /// Hands over what is asked for now.
+    async fn round(&self, held: &mut Held) -> Next {
         let asked = self.asked();
         let over = held.iter().filter(|&(key, holding)| asked.get(key) != Some(&holding.asked_at));
         let over: Vec<Key> = over.map(|(key, _)| *key).collect();
         self.let_go(held, &over);
         if asked.is_empty() {
-            return None;
+            return Next::Change;
         }
         if held.is_empty() {
             let open = asked.into_iter().filter_map(|(key, at)| Some((key, at, self.opened(key)?)));
             let open: Vec<_> = open.take(ROUND).collect();
             if open.is_empty() {
-                return Some(OPENING_PAUSE);
+                return Next::Round(OPENING_PAUSE);
             }
             // The bulk goes while appends go on.
-            self.streams.flush().await.ok()?;
+            if self.streams.flush().await.is_err() {
+                // The uploader has stopped, and the node with it.
+                return Next::Retry;
+            }
             self.holding.store(true, Ordering::Relaxed);
             for (key, asked_at, partition) in open {
                 partition.hold();
@@ -136,7 +160,7 @@ impl Inner {
     }
 
     /// Gives the held partitions away.
-    async fn propose(&self, held: &mut Held) -> Option<Duration> {
+    async fn propose(&self, held: &mut Held) -> Next {
         let partitions = held.iter().map(|(&(topic, index), holding)| HandedOver {
             topic,
             index,
@@ -149,14 +173,14 @@ impl Inner {
             Ok(Outcome::HandedOver { kept }) => {
                 info!(partitions = held.len() - kept.len(), "handed over");
                 self.let_go(held, &kept);
-                Some(if kept.is_empty() { Duration::ZERO } else { PAUSE })
+                Next::Round(if kept.is_empty() { Duration::ZERO } else { PAUSE })
             }
             Ok(other) => unreachable!("HandOver is answered by HandedOver, not {other:?}"),
             Err(error) if error.effect() == Effect::None => self.give_up(held, &error.to_string()),
             Err(error) => {
                 warn!(%error, "a hand-over is not known to have happened: proposing it again");
                 held.values_mut().for_each(|holding| holding.unsettled = true);
-                Some(PAUSE)
+                Next::Round(PAUSE)
             }
         }
     }
@@ -189,10 +213,11 @@ impl Inner {
     }
 
     /// Serves on, and tries again later.
-    fn give_up(&self, held: &mut Held, reason: &str) -> Option<Duration> {
+    fn give_up(&self, held: &mut Held, reason: &str) -> Next {
         warn!(reason, partitions = held.len(), "partitions could not be handed over yet; serving on");
         let all: Vec<Key> = held.keys().copied().collect();
         self.let_go(held, &all);
-        Some(PAUSE)
+        // What may still be given away is held: it must not wait long for its answer.
+        if held.is_empty() { Next::Retry } else { Next::Round(PAUSE) }
     }
 }

@@ -206,8 +206,10 @@ impl Inner {
         if !is_fresh(&image, partition) {
             return Err(LookupError::Opening);
         }
-        self.open_now(&image, found, index, partition, Past::default())
-            .map_err(|error| LookupError::Failed { reason: error.to_string() })
+        self.open_now(&image, found, index, partition, Past::default()).map_err(|error| match error {
+            OpenError::Stale => LookupError::Opening,
+            error => LookupError::Failed { reason: error.to_string() },
+        })
     }
 
     /// Opens a partition whose past is at hand, unless it is open already.
@@ -223,6 +225,11 @@ impl Inner {
         let mut slots = self.slots_mut();
         if let Some(Slot::Open(partition)) = slots.get(&(topic.id, index)) {
             return Ok(partition.clone());
+        }
+        // The caller's image may be old: since then the partition may have been opened here, handed over and closed.
+        let now = self.metadata.image();
+        if now.partition(topic.id, index).is_none_or(|now| now.leader_epoch != metadata.leader_epoch) {
+            return Err(OpenError::Stale);
         }
         let stream = self.streams.stream(metadata.data, metadata.meta);
         let stream = stream.map_err(|error| OpenError::Stream(error.to_string()))?;

@@ -33,6 +33,11 @@ impl Failure {
     }
 }
 
+/// A topic or a partition of it that nobody has.
+pub(crate) fn unknown_partition() -> Failure {
+    Failure::new(Code::UnknownTopicOrPartition, "This server does not host this topic-partition.")
+}
+
 /// A request that contradicts itself.
 pub(crate) fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(Code::InvalidRequest, message)

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aquifer_types::{BrokerEpoch, NodeId, StreamId};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::lock::lock;
 use crate::segment;
@@ -117,6 +117,11 @@ impl Streams {
     pub fn release(&self, data: StreamId) {
         let stream = lock(&self.0.streams).remove(&data);
         if let Some(stream) = stream {
+            let bytes = Stream(Arc::clone(&stream)).tail_bytes();
+            if bytes > 0 {
+                // Right after a takeover, which committed what the mirrors had; else the metadata contradicts the WAL.
+                error!(stream = %data, bytes, "another broker leads a stream of which something is in this WAL alone");
+            }
             stream.remove();
         }
     }

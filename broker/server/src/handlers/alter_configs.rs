@@ -16,7 +16,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::describe_configs::{self, BROKER, TOPIC};
 use crate::dispatch::{Answer, Api, Call};
-use crate::errors::{Failure, NONE, invalid};
+use crate::errors::{Failure, NONE, invalid, unknown_partition};
 use crate::guard::shapes;
 
 pub(crate) const API: Api =
@@ -160,9 +160,7 @@ fn topic(
     changes: Changes,
     replace: bool,
 ) -> Result<Vec<(String, Option<String>)>, Failure> {
-    let topic = image.topic_by_name(name).ok_or_else(|| {
-        Failure::new(Code::UnknownTopicOrPartition, "This server does not host this topic-partition.")
-    })?;
+    let topic = image.topic_by_name(name).ok_or_else(unknown_partition)?;
     let config = &call.context.config;
     let present = ConfigSources::new(image, config.node, &config.options, Some(&topic.configs));
     let mut plain = removed(&topic.configs, &changes, replace);
@@ -192,6 +190,29 @@ pub(crate) fn dynamic_broker_option(name: &str) -> Option<(&'static Definition, 
     })
 }
 
+/// Replication throttles (KIP-73), bytes per second. Nothing is copied between brokers, so they throttle nothing; they are
+/// taken because Kafka's reassignment tool sets them, and deletes them when it verifies.
+const THROTTLES: [&str; 3] = [
+    "leader.replication.throttled.rate",
+    "follower.replication.throttled.rate",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
+
+/// Whether an option of brokers is such a throttle.
+pub(crate) fn is_throttle(name: &str) -> bool {
+    THROTTLES.contains(&name)
+}
+
+fn throttle(name: &str, change: Change) -> Result<Option<String>, Failure> {
+    let value = resolve(Kind::Long, name, change, || i64::MAX.to_string())?;
+    if value.as_ref().is_some_and(|value| !value.parse::<i64>().is_ok_and(|rate| rate >= 0)) {
+        let value = value.unwrap_or_default();
+        let expected = "Not a number of type LONG, at least 0".to_owned();
+        return Err(InvalidConfig::Value { name: name.to_owned(), value, expected }.into());
+    }
+    Ok(value)
+}
+
 fn broker(
     image: &Image,
     resource: &ConfigResource,
@@ -202,6 +223,11 @@ fn broker(
     let present = image.configs(resource).unwrap_or(&empty);
     let mut plain = removed(present, &changes, replace);
     for (name, change) in changes {
+        if is_throttle(&name) {
+            let value = throttle(&name, change)?;
+            plain.push((name, value));
+            continue;
+        }
         let (definition, synonym) = dynamic_broker_option(&name).ok_or_else(|| {
             invalid(format!(
                 "Cannot update these configs dynamically: {name}. Set it in the broker's properties file and \

@@ -67,11 +67,7 @@ fn plan(
     factor_may_change: bool,
 ) -> Result<MovePartition, Failure> {
     let index = asked.partition_index;
-    let topic = image.topic_by_name(name);
-    let found = topic.and_then(|topic| Some((topic, image.partition(topic.id, index)?)));
-    let (topic, partition) = found.ok_or_else(|| {
-        Failure::new(Code::UnknownTopicOrPartition, "This server does not host this topic-partition.")
-    })?;
+    let (topic, partition) = super::find_partition(image, name, index)?;
     let (to, replicas) = match &asked.replicas {
         None if partition.moving.is_none() => {
             return Err(Failure::new(

@@ -11,7 +11,7 @@ use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicR
 use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
 use crate::dispatch::{Answer, Api, Call};
-use crate::errors::{Failure, invalid};
+use crate::errors::{Failure, invalid, unknown_partition};
 use crate::guard::shapes;
 
 pub(crate) const API: Api =
@@ -45,9 +45,7 @@ fn handle(call: Call) -> Answer {
 
 async fn one(call: &Call, asked: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Failure> {
     let image = call.context.image();
-    let topic = image.topic_by_name(&asked.name).ok_or_else(|| {
-        Failure::new(Code::UnknownTopicOrPartition, "This server does not host this topic-partition.")
-    })?;
+    let topic = image.topic_by_name(&asked.name).ok_or_else(unknown_partition)?;
     let present = topic.partition_count;
     let wrong = |message: String| Err(Failure::new(Code::InvalidPartitions, message));
     if asked.count == present {

@@ -10,7 +10,7 @@ use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 
 use crate::dispatch::{Answer, Api, Call};
-use crate::errors::{Failure, invalid};
+use crate::errors::{Failure, invalid, unknown_partition};
 use crate::guard::shapes;
 use crate::view;
 
@@ -58,9 +58,7 @@ async fn one(call: &Call, asked: DeleteTopicState, seen: &mut BTreeSet<TopicId>)
 fn find(call: &Call, asked: &DeleteTopicState) -> Result<(TopicId, String), Failure> {
     let image = call.context.image();
     let topic = match (&asked.name, asked.topic_id.is_nil()) {
-        (Some(name), true) => image.topic_by_name(name).ok_or_else(|| {
-            Failure::new(Code::UnknownTopicOrPartition, "This server does not host this topic-partition.")
-        }),
+        (Some(name), true) => image.topic_by_name(name).ok_or_else(unknown_partition),
         (None, false) => image
             .topic(TopicId(asked.topic_id))
             .ok_or_else(|| Failure::new(Code::UnknownTopicId, "This server does not host this topic ID.")),

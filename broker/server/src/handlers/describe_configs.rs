@@ -10,10 +10,10 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-use super::alter_configs::dynamic_broker_option;
+use super::alter_configs::{dynamic_broker_option, is_throttle};
 use crate::config::{BrokerOption, OptionType};
 use crate::dispatch::{Answer, Api, Call};
-use crate::errors::{Failure, invalid};
+use crate::errors::{Failure, invalid, unknown_partition};
 use crate::guard::shapes;
 use crate::view;
 
@@ -112,9 +112,7 @@ fn topic(
     wanted: Wanted,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Failure> {
     check_topic_name(name).map_err(|error| Failure::new(Code::InvalidTopicException, error.to_string()))?;
-    let topic = image.topic_by_name(name).ok_or_else(|| {
-        Failure::new(Code::UnknownTopicOrPartition, "This server does not host this topic-partition.")
-    })?;
+    let topic = image.topic_by_name(name).ok_or_else(unknown_partition)?;
     let config = &call.context.config;
     let sources = ConfigSources::new(image, config.node, &config.options, Some(&topic.configs));
     Ok(TOPIC_CONFIGS
@@ -177,7 +175,7 @@ fn broker_option(
     let value = if option.sensitive { None } else { value };
     let mut line = line(&option.name, value.clone(), from);
     line.is_sensitive = option.sensitive;
-    line.read_only = dynamic_broker_option(&option.name).is_none();
+    line.read_only = dynamic_broker_option(&option.name).is_none() && !is_throttle(&option.name);
     if let (true, Some(value)) = (wanted.synonyms, value) {
         line.synonyms.push(synonym(SynonymValue { name: option.name.clone(), value, source: from }));
     }
@@ -186,6 +184,9 @@ fn broker_option(
 
 /// The type of an option that is known only by its name.
 fn option_type(name: &str) -> OptionType {
+    if is_throttle(name) {
+        return OptionType::Long;
+    }
     dynamic_broker_option(name).map_or(OptionType::String, |(definition, _)| definition.kind.into())
 }
 

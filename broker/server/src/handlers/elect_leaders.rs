@@ -62,11 +62,7 @@ fn handle(call: Call) -> Answer {
 }
 
 fn plan(image: &Image, name: &str, index: i32, preferred: bool) -> Result<MovePartition, Failure> {
-    let topic = image.topic_by_name(name);
-    let found = topic.and_then(|topic| Some((topic, image.partition(topic.id, index)?)));
-    let (topic, partition) = found.ok_or_else(|| {
-        Failure::new(Code::UnknownTopicOrPartition, "This server does not host this topic-partition.")
-    })?;
+    let (topic, partition) = super::find_partition(image, name, index)?;
     let to = preferred_leader(image, topic, index, partition);
     if !preferred || partition.leader == to {
         return Err(Failure::new(Code::ElectionNotNeeded, "Leader election not needed for topic partition."));

@@ -1,9 +1,9 @@
 //! One file per API: its key, its versions, its layout, its answer.
 
-use aquifer_image::{MovePartition, MovePartitions};
+use aquifer_image::{Image, MovePartition, MovePartitions, Partition, Topic};
 
 use crate::dispatch::{Api, Call};
-use crate::errors::Failure;
+use crate::errors::{Failure, unknown_partition};
 
 mod alter_configs;
 mod alter_partition_reassignments;
@@ -75,6 +75,17 @@ pub(crate) static APIS: &[&Api] = &[
 /// What a transactional producer is told.
 const NO_TRANSACTIONS: &str =
     "This broker does not support transactions yet: use a producer without transactional.id.";
+
+/// A partition by its topic's name.
+fn find_partition<'a>(
+    image: &'a Image,
+    name: &str,
+    index: i32,
+) -> Result<(&'a Topic, &'a Partition), Failure> {
+    let topic = image.topic_by_name(name).ok_or_else(unknown_partition)?;
+    let partition = image.partition(topic.id, index).ok_or_else(unknown_partition)?;
+    Ok((topic, partition))
+}
 
 /// Proposes moves that were each found to make sense; what comes between fails all of them.
 async fn move_partitions(call: &Call, moves: Vec<MovePartition>) -> Result<(), Failure> {
