@@ -7,6 +7,7 @@
 //!
 //! ```text
 //!  tests/*.rs ──> Node ──────> aquifer serve --config … (or, AQUIFER_COMPAT_TARGET=kafka, Apache Kafka)
+//!      ├───────> Cluster ──> aquifer quickstart --nodes …
 //!      │                            ▲ Kafka protocol, /readyz, signals
 //!      ├───────> Script ───> scripts/*.py (confluent-kafka) and kcat
 //!      └───────> JavaTools ─> scripts/Tools.java: many tools in one JVM
@@ -16,11 +17,13 @@
 //! Apache Kafka: what fails there is a fault of the test.
 
 mod artifacts;
+mod cluster;
 mod java;
 mod node;
 mod script;
 mod target;
 
+pub use cluster::Cluster;
 pub use java::{JavaTools, ToolOutput};
 pub use node::{LIMIT, Node, NodeFailed};
 pub use script::{Script, kcat, python, run_script};

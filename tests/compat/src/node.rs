@@ -23,7 +23,7 @@ const QUICK: &[(&str, &str)] = &[
 ];
 
 /// How often a starting node is asked whether it is ready.
-const ASK_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// One broker process with its directories; restarting keeps directories and ports.
 #[derive(Debug)]
@@ -283,12 +283,12 @@ async fn api_versions(port: u16) -> std::io::Result<()> {
     Ok(())
 }
 
-fn started(name: &str, command: &Command, log: &Path) -> Process {
+pub(crate) fn started(name: &str, command: &Command, log: &Path) -> Process {
     Process::start(name, command, log).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The last lines of a log, for a failure's text.
-fn tail(log: &str) -> String {
+pub(crate) fn tail(log: &str) -> String {
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(60)..].join("\n")
 }

@@ -1,0 +1,81 @@
+"""Writes and reads without a pause while the partitions of the topic go from node to node.
+
+moves.py BOOTSTRAP TOPIC PARTITIONS
+Says "going" and goes on until it is told "enough". No client may see an error; every acknowledged record is read once,
+in its partition's order, and the offsets have no holes.
+"""
+
+import sys
+import threading
+
+from confluent_kafka import Consumer, Producer
+
+from talk import check, say, told, until
+from topics import create_topics
+
+BOOTSTRAP, TOPIC, PARTITIONS = sys.argv[1], sys.argv[2], int(sys.argv[3])
+
+acknowledged = {}
+read = {}
+errors = []
+enough = threading.Event()
+all_read = threading.Event()
+
+
+def delivered(error, message):
+    if error is not None:
+        errors.append(("producer", str(error)))
+    else:
+        acknowledged[message.value()] = (message.partition(), message.offset())
+
+
+def produce():
+    producer = Producer({"bootstrap.servers": BOOTSTRAP, "enable.idempotence": True, "linger.ms": 1})
+    number = 0
+    while not enough.wait(0.0005):
+        producer.produce(TOPIC, f"{number}", key=f"{number % 50}", on_delivery=delivered)
+        number += 1
+        producer.poll(0)
+    check(producer.flush(60) == 0, "records without an answer")
+
+
+def consume():
+    consumer = Consumer({
+        "bootstrap.servers": BOOTSTRAP,
+        "group.id": "readers",
+        "auto.offset.reset": "earliest",
+    })
+    consumer.subscribe([TOPIC])
+    while not all_read.is_set():
+        for message in consumer.consume(500, 0.1):
+            if message.error() is not None:
+                errors.append(("consumer", str(message.error())))
+            else:
+                read.setdefault((message.partition(), message.offset()), set()).add(message.value())
+    consumer.close()
+
+
+create_topics(BOOTSTRAP, {TOPIC: PARTITIONS})
+threads = [threading.Thread(target=work, daemon=True) for work in (produce, consume, consume)]
+for thread in threads:
+    thread.start()
+until(lambda: len(read) > 500, "nothing is read")
+say("going")
+check(told() == "enough", "the test says nothing else")
+enough.set()
+threads[0].join(90)
+until(lambda: len(read) >= len(acknowledged), lambda: f"{len(read)} of {len(acknowledged)} were read")
+all_read.set()
+for thread in threads[1:]:
+    thread.join(60)
+check(not errors, errors[:5])
+check(all(len(values) == 1 for values in read.values()), "an offset was read with two values")
+where = {value: place for place, values in read.items() for value in values}
+check(where == acknowledged, "what was read is not what was acknowledged")
+check(len(where) == len(read), "a record stands in the log twice")
+for partition in range(PARTITIONS):
+    offsets = sorted(offset for of, offset in read if of == partition)
+    check(offsets == list(range(len(offsets))), "holes in partition", partition)
+    numbers = [int(next(iter(read[(partition, offset)]))) for offset in offsets]
+    check(numbers == sorted(numbers), "partition", partition, "is out of order")
+say("records", len(read))
