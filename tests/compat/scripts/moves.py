@@ -55,7 +55,7 @@ def consume():
     consumer.close()
 
 
-create_topics(BOOTSTRAP, {TOPIC: PARTITIONS})
+create_topics(BOOTSTRAP, PARTITIONS, TOPIC)
 threads = [threading.Thread(target=work, daemon=True) for work in (produce, consume, consume)]
 for thread in threads:
     thread.start()
