@@ -68,6 +68,11 @@ struct Feed {
 }
 
 impl Machine {
+    /// Where its snapshots go.
+    pub(crate) fn snapshots(&self) -> &Snapshots {
+        &self.shared.snapshots
+    }
+
     pub(crate) fn new(snapshots: Snapshots, opened: Option<(SnapshotMeta, Image)>) -> Self {
         let (meta, image) = opened.unwrap_or_else(|| (SnapshotMeta::default(), Image::new()));
         let index = LogIndex(meta.last_log_id.map_or(0, |last| last.index));

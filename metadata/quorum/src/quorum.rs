@@ -349,7 +349,14 @@ impl Quorum {
         if let Err(left) = self.inner.tasks.shutdown(STOP_LIMIT).await {
             tracing::error!(node = %self.inner.node, left, "tasks of the metadata quorum did not end");
         }
-        self.inner.backend.close();
+        let (backend, snapshots) = (self.inner.backend.clone(), self.inner.machine.snapshots().clone());
+        let closed = tokio::task::spawn_blocking(move || {
+            snapshots.close();
+            backend.close();
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(node = %self.inner.node, %error, "the metadata directory was not closed");
+        }
         if let Some(directory) = &self.inner.directory {
             directory.release();
         }

@@ -90,7 +90,14 @@ impl SnapshotPlace for SnapshotFiles {
 #[derive(Clone)]
 pub(crate) struct Snapshots {
     place: Arc<dyn SnapshotPlace>,
-    current: Arc<Mutex<Option<SnapshotMeta>>>,
+    current: Arc<Mutex<Current>>,
+}
+
+/// Locked while a snapshot is read or replaced.
+struct Current {
+    meta: Option<SnapshotMeta>,
+    /// The member has stopped: what raft still had under way is not written.
+    closed: bool,
 }
 
 impl Snapshots {
@@ -111,7 +118,7 @@ impl Snapshots {
             }
         };
         let meta = opened.as_ref().map(|(meta, _)| meta.clone());
-        Ok((Self { place, current: Arc::new(Mutex::new(meta)) }, opened))
+        Ok((Self { place, current: Arc::new(Mutex::new(Current { meta, closed: false })) }, opened))
     }
 
     /// Encodes and stores `image`.
@@ -143,7 +150,7 @@ impl Snapshots {
         blocking(move || {
             // The lock keeps a new one from replacing the file while it is read.
             let current = snapshots.current.lock().unwrap_or_else(PoisonError::into_inner);
-            if current.is_none() {
+            if current.meta.is_none() {
                 return Ok(None);
             }
             let Some((name, bytes)) = snapshots.place.load()? else { return Ok(None) };
@@ -157,13 +164,21 @@ impl Snapshots {
     fn store(&self, meta: &SnapshotMeta, image: &[u8]) -> io::Result<()> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         // One from the leader may have overtaken the one that was being built here.
-        if current.as_ref().is_some_and(|current| current.last_log_id > meta.last_log_id) {
+        if current.meta.as_ref().is_some_and(|current| current.last_log_id > meta.last_log_id) {
             return Ok(());
+        }
+        if current.closed {
+            return Err(io::Error::other("the member has stopped"));
         }
         let index = meta.last_log_id.map_or(0, |last| last.index);
         self.place.store(index, &encode(meta, image))?;
-        *current = Some(meta.clone());
+        current.meta = Some(meta.clone());
         Ok(())
+    }
+
+    /// Waits for a snapshot that is being written, and writes none any more. Blocks.
+    pub(crate) fn close(&self) {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
     }
 }
 

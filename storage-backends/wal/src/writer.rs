@@ -88,7 +88,8 @@ pub(crate) struct Flight<T> {
     /// Bytes that it took off the queue.
     pub(crate) bytes: u64,
     pub(crate) tags: Vec<T>,
-    /// The records of the tags, if the segment has mirrors: what they do not get goes into the next segment.
+    /// The records of the tags: what is not committed when the segment freezes goes into the next one, also of a segment
+    /// without mirrors.
     pub(crate) records: Vec<Record>,
 }
 
@@ -174,7 +175,8 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
                     self.hear_members();
                     self.commit();
                 }
-                Some(order) = self.orders.recv() => self.obey(order),
+                // A segment that was ordered begins before another order is taken up: only then can it freeze.
+                Some(order) = self.orders.recv(), if self.next.is_none() => self.obey(order),
                 () = out_of_patience => self.hear_members(),
                 () = self.shared.wake.notified() => {}
                 Some(file) = self.zeroed.recv() => {
@@ -236,7 +238,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         frame.extend_zeros(HEADER);
         let (lsn, continues, mut fragments, mut bytes) = (self.stamp.lsn, self.cut > 0, 0, 0);
         let mut tags = self.spare_tags.pop().unwrap_or_default();
-        let (mirrored, mut records) = (self.ensemble.copies() > 1, Vec::new());
+        let mut records = Vec::new();
         while let Some(entry) = self.taken.front() {
             let left = entry.record.payload.len() - self.cut;
             let space = largest - frame.len();
@@ -256,9 +258,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
             self.stamp.lsn += 1;
             let Entry { record, tag } = self.taken.pop_front().expect("it was looked at");
             tags.push(tag);
-            if mirrored {
-                records.push(record);
-            }
+            records.push(record);
         }
         self.taken_bytes -= bytes;
         self.unsettled = true;

@@ -1,8 +1,9 @@
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::backend::{LogBackend, StateKey, WriteBatch};
 
@@ -13,6 +14,9 @@ const COLLECT_EVERY_MS: u64 = 2_000;
 /// An entry is cut into pieces of this size. sled writes whole leaves of up to 20 pieces, and what exceeds a
 /// quarter of its 512 KiB segment goes into a file of its own that sled *never* syncs: pieces keep us below.
 const PIECE_BYTES: usize = 4 << 10;
+/// How often, and how long apart, a closed store's file is looked at until sled has let go of it.
+const RELEASE_LOOKS: u32 = 200;
+const RELEASE_PAUSE: Duration = Duration::from_millis(10);
 /// First byte of an entry's key, followed by index and piece number, big-endian so that keys sort by them.
 const ENTRY: u8 = 1;
 /// First byte of a hard-state key.
@@ -130,7 +134,27 @@ impl LogBackend for SledLog {
     }
 
     fn close(&self) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Open { db, file }) = open {
+            drop(db);
+            released(&file);
+        }
+    }
+}
+
+/// Waits until sled's own threads have let go of the file and of its lock, a moment after the store is dropped: until then
+/// nobody can open it again. A successor that is faster than we are has the lock, and we go.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "sled tells nobody when its threads have ended; closing blocks anyway"
+)]
+fn released(file: &File) {
+    for _ in 0..RELEASE_LOOKS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(RELEASE_PAUSE),
+            // Locked by us, and free again when this descriptor is closed; or there are no locks here.
+            Ok(()) | Err(TryLockError::Error(_)) => return,
+        }
     }
 }
 

@@ -11,6 +11,21 @@ async fn committed(cluster: &Cluster, lsn: u64) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_of_several_rolls_in_a_row_ends_the_segment_that_the_one_before_began() {
+    let mut cluster = Cluster::new(3_467_011_259_857_472_296, 2, 2).await;
+    for round in 0..5_u64 {
+        // Bytes on their way keep the segment from beginning at once.
+        cluster.append(3_000);
+        cluster.roll().await;
+        let ended: Vec<u64> =
+            cluster.segments.iter().filter(|(_, listed)| listed.end.is_some()).map(|(id, _)| *id).collect();
+        assert_eq!(ended, (0..=round).map(|n| 10 + 10 * n).collect::<Vec<_>>());
+    }
+    let last = cluster.wal.usage().appended.0 - 1;
+    assert!(committed(&cluster, last).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_is_acknowledged_when_every_member_has_it() {
     let mut cluster = Cluster::new(1, 3, 2).await;
     cluster.append(5_000);
@@ -50,6 +65,19 @@ async fn a_member_that_is_stuck_is_found_out_and_rolled_away_from() {
     cluster.note_acknowledged();
     let found = cluster.recover(&[1], 100).await.expect("one copy is enough");
     cluster.check(&found);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_segment_without_mirrors_had_in_flight_is_in_the_next_one() {
+    let mut cluster = Cluster::new(275_276_888_756_179, 2, 2).await;
+    cluster.hosts.iter_mut().for_each(|host| host.strike(false));
+    cluster.append(65_496);
+    cluster.roll().await;
+    cluster.roll().await;
+    cluster.append(0);
+    assert!(committed(&cluster, 1).await);
+    cluster.note_acknowledged();
+    assert_eq!(cluster.acknowledged, 2, "both, in order");
 }
 
 #[tokio::test(start_paused = true)]
