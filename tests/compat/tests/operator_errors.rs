@@ -47,7 +47,14 @@ async fn a_bad_option_names_option_value_and_remedy() {
     refuses(dir.path(), &value, &["store.offload.interval.ms", "'soon'", "expected", file]).await;
     refuses(dir.path(), &[("wal.size", "1MiB")], &["wal.size", "1MiB", "expected"]).await;
     refuses(dir.path(), &[("store.url", "ftp://host/path")], &["ftp://host/path", "s3://"]).await;
-    refuses(dir.path(), &[("process.roles", "broker")], &["process.roles", "broker,controller"]).await;
+    refuses(
+        dir.path(),
+        &[("process.roles", "zookeeper")],
+        &["process.roles", "zookeeper", "broker,controller"],
+    )
+    .await;
+    let alone = ["controller.quorum.bootstrap.servers", "a broker must know", "192.0.2.10:9093"];
+    refuses(dir.path(), &[("process.roles", "broker")], &alone).await;
     let protocol = [("listeners", "SSL://127.0.0.1:9093")];
     refuses(dir.path(), &protocol, &["SSL", "PLAINTEXT"]).await;
 }
