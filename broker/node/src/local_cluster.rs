@@ -231,6 +231,7 @@ fn spawn(plan: &Plan, id: u32, ports: &Ports, controllers: &[String]) -> Outcome
         ("metadata.dir", dir.join("metadata").display().to_string()),
         ("wal.dir", dir.join("wal").display().to_string()),
         ("wal.size", "512MiB".to_owned()),
+        ("wal.mirror.size", "512MiB".to_owned()),
         ("store.url", plan.store.clone()),
         ("http.listen", ports.http.to_string()),
         ("broker.rack", format!("rack-{id}")),

@@ -2,6 +2,7 @@
 
 use std::fmt::{Result, Write};
 
+use aquifer_mirror::Takeovers;
 use aquifer_objects::Store;
 use aquifer_quorum::{Quorum, Role};
 use aquifer_server::Server;
@@ -20,6 +21,8 @@ pub(crate) struct BrokerLayers {
     pub(crate) server: Server,
     pub(crate) streams: Streams,
     pub(crate) store: Store,
+    /// In a cluster.
+    pub(crate) takeovers: Option<Takeovers>,
 }
 
 impl Page {
@@ -50,7 +53,7 @@ impl Page {
 impl BrokerLayers {
     fn streams(&self, text: &mut String) -> Result {
         let stats = self.streams.stats();
-        let samples: [(&str, bool, &str, u64); 14] = [
+        let samples: [(&str, bool, &str, u64); 17] = [
             (
                 "aquifer_wal_unoffloaded_bytes",
                 false,
@@ -62,6 +65,24 @@ impl BrokerLayers {
                 false,
                 "How much of it there may be.",
                 stats.unoffloaded_limit_bytes,
+            ),
+            (
+                "aquifer_wal_copies",
+                false,
+                "Copies of the WAL's present segment, this node's included; 0 while there are too few to write.",
+                stats.wal_copies,
+            ),
+            (
+                "aquifer_wal_rolls_total",
+                true,
+                "WAL segments that were begun because mirrors came or went.",
+                stats.wal_rolls,
+            ),
+            (
+                "aquifer_takeovers_blocked",
+                false,
+                "Dead brokers that cannot be taken over yet; the log says what is waited for.",
+                self.takeovers.as_ref().map_or(0, |takeovers| takeovers.blocked().len() as u64),
             ),
             ("aquifer_cache_log_bytes", false, "Memory of the log caches.", stats.tail_cache_bytes),
             ("aquifer_cache_block_bytes", false, "Memory of the block cache.", stats.block_cache_bytes),

@@ -1,8 +1,6 @@
 //! One node: opens the layers from the bottom up, and stops them from the top down.
 
 use std::error::Error;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +8,13 @@ use aquifer_client::{ClientConfig, MetadataClient, ProposeError, Source};
 use aquifer_coordinator::{GroupConfig, Groups};
 use aquifer_disk::{Disk, DiskOptions};
 use aquifer_image::{Endpoint, FenceBroker, Outcome, RegisterBroker, SecurityProtocol};
+use aquifer_mirror::OwnCopies;
 use aquifer_partition::{Partitions, PartitionsConfig};
 use aquifer_quorum::Quorum;
 use aquifer_runtime::{Clock, Failure, OnEnd, Random, TaskGroup};
 use aquifer_server::{Limits, Server, ServerConfig, Services};
 use aquifer_stream::{Streams, StreamsConfig, StreamsParts};
-use aquifer_types::{BrokerEpoch, ClusterId, DiskId, NodeId};
+use aquifer_types::{BrokerEpoch, ClusterId, NodeId};
 use aquifer_wal::{Identity, WalConfig};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -23,9 +22,11 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::active::{self, Heart};
+use crate::disk_id;
 use crate::health::{BrokerHealth, NodeHealth};
 use crate::http;
 use crate::metrics::{BrokerLayers, Page};
+use crate::mirrors::{Mirrors, identity};
 use crate::options::{Listener, Settings, StorageSettings};
 use crate::port::{self, Port};
 
@@ -51,8 +52,6 @@ enum StartError {
         "cannot listen on {address} ({option}): {source}; another process may use the port, or the address is not this machine's"
     )]
     Listen { option: &'static str, address: String, source: std::io::Error },
-    #[error("{path}: {reason}")]
-    DiskId { path: PathBuf, reason: String },
     #[error("the quorum answered the registration with {0:?}")]
     Registration(Outcome),
 }
@@ -81,6 +80,8 @@ struct Broker {
     groups: Groups,
     metadata: MetadataClient,
     epoch: BrokerEpoch,
+    /// Copies that it keeps for others, in a cluster.
+    mirrors: Option<Mirrors>,
     /// Its heartbeats, in a cluster.
     beating: Option<TaskGroup>,
     kafka: String,
@@ -102,7 +103,12 @@ impl Node {
     /// The first layer that refuses, with what to do. Nothing is left running.
     pub(crate) async fn start(settings: Settings) -> Attempt<Self> {
         let groups = [TaskGroup::new(), TaskGroup::new(), TaskGroup::new()];
-        match Self::start_in(settings, &groups).await {
+        let started = tokio::select! {
+            started = Self::start_in(settings, &groups) => started,
+            // As when the controllers take a node for dead that waits for mirrors.
+            failure = any_failure(&groups) => Err(failure.to_string().into()),
+        };
+        match started {
             Ok(node) => Ok(node),
             Err(error) => {
                 for group in &groups {
@@ -172,14 +178,7 @@ impl Node {
 
     /// Resolves when an essential part has failed.
     pub(crate) async fn failed(&self) -> Failure {
-        tokio::select! {
-            () = self.serving.stopping().cancelled() => {}
-            () = self.storing.stopping().cancelled() => {}
-            () = self.deciding.stopping().cancelled() => {}
-        }
-        let groups = [&self.storing, &self.deciding, &self.serving];
-        let stopped = || Failure { task: "node", reason: "a part of the node stopped".to_owned() };
-        groups.iter().find_map(|group| group.failure()).unwrap_or_else(stopped)
+        any_failure(&[self.serving.clone(), self.storing.clone(), self.deciding.clone()]).await
     }
 
     /// Stops gracefully: answers what was asked, offloads everything, leaves nothing in the WAL.
@@ -193,6 +192,9 @@ impl Node {
         let mut offloaded = Ok(());
         if let Some(broker) = self.broker {
             offloaded = broker.streams.shutdown(OFFLOAD_STOP_LIMIT).await;
+            if let Some(mirrors) = &broker.mirrors {
+                mirrors.close().await;
+            }
             broker.leave().await;
         }
         if let Err(left) = self.storing.shutdown(SERVING_STOP_LIMIT).await {
@@ -242,11 +244,17 @@ impl Ground {
             MetadataClient::start(source.clone(), ClientConfig { form_limit, ..defaults }, storing).await?;
         let cluster = metadata.image().cluster_id().expect("the client waits until there is a cluster");
         let storage = settings.storage.as_ref().expect("a broker's settings have it");
+        let mirrors = match &port {
+            Some(port) => {
+                Some(Mirrors::open(port, (node, cluster), storage, &metadata, &random, storing).await?)
+            }
+            None => None,
+        };
         let store =
             aquifer_objects::open(&storage.store_url, &storage.store, clock.clone(), random.clone()).await?;
         let disk = aquifer_disk::open(&storage.wal_dir, &DiskOptions { engine: storage.wal_engine }).await?;
-        let disk_id = disk_id(&storage.wal_dir, &random)?;
-        let wal = open_wal(settings.node_id, storage, disk.clone(), cluster, disk_id).await?;
+        let disk_id = disk_id::of(&storage.wal_dir, &random)?;
+        let wal = open_wal(storage, disk.clone(), identity(cluster, disk_id, node)).await?;
         let registration = RegisterBroker {
             node,
             incarnation,
@@ -262,7 +270,15 @@ impl Ground {
             tasks
         });
 
+        let (mut takeovers, mut mirroring) = (None, None);
+        if let Some(mirrors) = &mirrors {
+            mirrors.offer(&metadata, epoch).await?;
+            let left = OwnCopies::new(node, disk_id, &wal.recovered);
+            takeovers = Some(mirrors.take_over(left, &metadata, &store, &clock, epoch, storing).await?);
+            mirroring = mirrors.mirroring(storage, storing);
+        }
         let parts = StreamsParts {
+            mirroring,
             wal,
             store: store.clone(),
             metadata: metadata.clone(),
@@ -301,12 +317,33 @@ impl Ground {
             groups: groups.clone(),
         };
         let server = Server::start(server_config(&settings, storage, node), sockets, services, serving);
-        let layers = BrokerLayers { server, streams: streams.clone(), store };
+        let layers = BrokerLayers { server, streams: streams.clone(), store, takeovers };
         Ok((
-            Broker { node: settings.node_id, streams, partitions, groups, metadata, epoch, beating, kafka },
+            Broker {
+                node: settings.node_id,
+                streams,
+                partitions,
+                groups,
+                metadata,
+                epoch,
+                mirrors,
+                beating,
+                kafka,
+            },
             layers,
         ))
     }
+}
+
+/// Resolves when one of the node's groups stops: why.
+async fn any_failure([serving, storing, deciding]: &[TaskGroup; 3]) -> Failure {
+    tokio::select! {
+        () = serving.stopping().cancelled() => {}
+        () = storing.stopping().cancelled() => {}
+        () = deciding.stopping().cancelled() => {}
+    }
+    let stopped = || Failure { task: "node", reason: "a part of the node stopped".to_owned() };
+    [storing, deciding, serving].iter().find_map(|group| group.failure()).unwrap_or_else(stopped)
 }
 
 /// Carries a failure of `tasks` over to `group`: a node whose heart fails stops.
@@ -354,47 +391,16 @@ fn cluster_id(settings: &Settings) -> Result<Option<ClusterId>, StartError> {
     settings.cluster_id.as_ref().map(parse).transpose()
 }
 
-/// The id of the WAL's disk: drawn once and kept on that disk, so that a replaced disk has another.
-fn disk_id(dir: &Path, random: &Random) -> Result<DiskId, StartError> {
-    let path = dir.join("disk.id");
-    let failed = |reason: String| StartError::DiskId { path: path.clone(), reason };
-    match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse().map_err(|_| {
-            failed(
-                "it should hold the disk's id, 22 characters; restore it, or remove it together with the WAL"
-                    .to_owned(),
-            )
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let id = DiskId(random.uuid());
-            let write = || {
-                let staged = dir.join("disk.id.new");
-                fs::write(&staged, format!("{id}\n"))?;
-                fs::File::open(&staged)?.sync_all()?;
-                fs::rename(&staged, &path)?;
-                fs::File::open(dir)?.sync_all()
-            };
-            write().map_err(|error: std::io::Error| failed(error.to_string()))?;
-            Ok(id)
-        }
-        Err(error) => Err(failed(error.to_string())),
-    }
-}
-
 async fn open_wal(
-    owner: u32,
     storage: &StorageSettings,
     disk: Arc<dyn Disk>,
-    cluster: ClusterId,
-    disk_id: DiskId,
+    identity: Identity,
 ) -> Attempt<aquifer_wal::Opened> {
     let config = WalConfig {
         capacity_bytes: storage.wal_size,
         accept_loss: storage.wal_accept_loss,
         ..WalConfig::default()
     };
-    let cluster = cluster.0.as_u64_pair();
-    let identity = Identity { cluster: cluster.0 ^ cluster.1, disk: disk_id.0.as_u128(), owner };
     Ok(aquifer_wal::open(config, disk, identity).await?)
 }
 

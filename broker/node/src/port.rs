@@ -43,8 +43,11 @@ impl Port {
         let bound = transport.local_address()?;
         let (host, port) =
             internal.advertised.clone().unwrap_or_else(|| (bound.ip().to_string(), bound.port()));
-        let channels: Vec<Channel> =
-            aquifer_quorum::CHANNELS.into_iter().chain([active::HEARTBEAT]).collect();
+        let channels: Vec<Channel> = aquifer_quorum::CHANNELS
+            .into_iter()
+            .chain([active::HEARTBEAT])
+            .chain(aquifer_mirror::CHANNELS)
+            .collect();
         let peers = Peers::new(node, instance(incarnation), &channels, Arc::new(transport), tasks);
         let listener = Listener::start(&peers);
         let security = match internal.security {

@@ -196,6 +196,14 @@ pub enum OpenError {
         /// The disk that it was on.
         disk: aquifer_types::DiskId,
     },
+    /// Mirrored segments were left and are not ended yet.
+    #[error(
+        "WAL segment {segment} of an earlier process of this node is mirrored and was not taken over yet"
+    )]
+    NotTakenOver {
+        /// The first of them.
+        segment: aquifer_types::SegmentId,
+    },
     /// The WAL could not be started.
     #[error(transparent)]
     Wal(#[from] aquifer_wal::OpenError),

@@ -9,13 +9,16 @@ use aquifer_image::{Image, SegmentState};
 use aquifer_objects::Store;
 use aquifer_runtime::{Clock, OnEnd, TaskGroup};
 use aquifer_types::{BrokerEpoch, DiskId, NodeId, SegmentId};
+use aquifer_wal::{Ensemble, Recovered};
 use tokio::sync::{Notify, watch};
 use tracing::info;
 
 use crate::cold::ColdReader;
 use crate::lock::lock;
 use crate::marker::{self, Ownership};
+use crate::mirroring::{self, Mirroring, Roller};
 use crate::recovery::{self, Recovery};
+use crate::segment::Segments;
 use crate::shared::{Committed, Gauges, Shared, Signals};
 use crate::stream::StreamInner;
 use crate::upload::{OldSegments, Uploader};
@@ -36,6 +39,9 @@ pub struct StreamsParts {
     pub broker_epoch: BrokerEpoch,
     /// The WAL's disk.
     pub disk: DiskId,
+    /// How it is mirrored; `None`: it is that disk alone. Then mirrored segments that earlier processes of this node left must
+    /// have been taken over before.
+    pub mirroring: Option<Mirroring>,
     /// Knows what a payload is.
     pub describe: Describe,
     /// Wall time.
@@ -53,17 +59,39 @@ impl Streams {
     /// # Errors
     /// Each says what contradicts what, and what to do.
     pub async fn open(config: StreamsConfig, parts: StreamsParts) -> Result<Streams, OpenError> {
-        let StreamsParts { mut wal, store, metadata, node, broker_epoch, disk, describe, clock, tasks } =
-            parts;
+        let StreamsParts {
+            mut wal,
+            store,
+            metadata,
+            node,
+            broker_epoch,
+            disk,
+            mirroring,
+            describe,
+            clock,
+            tasks,
+        } = parts;
         let image = metadata.image();
         let cluster = image.cluster_id().ok_or(OpenError::NotBootstrapped)?;
         let first_start = wal.blank && image.objects().next().is_none();
         let ownership = marker::check(&store, &image, cluster, first_start, config.store_wait).await?;
         check_wal_is_there(&image, node, wal.blank && !config.accept_blank_wal)?;
-        let recovery = recovery::split(&image, std::mem::take(&mut wal.recovered), describe)?;
-        let segment = segment::open(&metadata, node, broker_epoch, disk).await?;
+        let recovered = only_here(&image, node, std::mem::take(&mut wal.recovered))?;
+        let recovery = recovery::split(&image, recovered, describe)?;
+        let listed = match &mirroring {
+            Some(mirroring) => mirroring.first_members(&metadata, node).await,
+            None => Vec::new(),
+        };
+        let members: Vec<_> = listed.iter().map(mirroring::member).collect();
+        let needed = mirroring.as_ref().map_or(1, |mirroring| mirroring.needed(members.len()));
+        let needed = u32::try_from(needed).expect("a few copies");
+        let segment = segment::open(&metadata, (node, broker_epoch), disk, listed, needed).await?;
         let old_segments = old_segments(&image, node, &recovery);
-        let wal = wal.start(segment.get(), publish, &tasks).await?;
+        let ensemble = match &mirroring {
+            Some(mirroring) => mirroring.ensemble(segment, &members),
+            None => Ensemble::alone(),
+        };
+        let wal = wal.start_with(segment.get(), ensemble, publish, &tasks).await?;
         let unoffloaded_max_bytes = config.unoffloaded_max_bytes.min(wal.usage().capacity_bytes).max(1);
         let config = StreamsConfig {
             upload_bytes: config.upload_bytes.clamp(1, (unoffloaded_max_bytes / 4).max(1)),
@@ -83,7 +111,7 @@ impl Streams {
             node,
             broker_epoch,
             cluster,
-            segment,
+            segments: Segments::new(segment, members.len() + 1),
             closed: AtomicBool::new(false),
             store_checked: AtomicBool::new(ownership == Ownership::Checked),
             streams: Mutex::new(HashMap::new()),
@@ -105,6 +133,10 @@ impl Streams {
         let uploader = async move { uploader.run().await };
         shared.tasks.spawn("uploader", OnEnd::StopGroup, uploader);
         shared.tasks.spawn("sweeper", OnEnd::StopGroup, sweep::run(Arc::clone(&shared)));
+        if let Some(mirroring) = mirroring {
+            let roller = Roller::new(Arc::clone(&shared), mirroring, disk, segment, members);
+            shared.tasks.spawn("wal-roller", OnEnd::StopGroup, roller.run());
+        }
         Ok(Streams(shared))
     }
 }
@@ -122,11 +154,23 @@ fn publish(committed: &mut Vec<Committed>) {
 /// A blank WAL where there should be one is a disk that was replaced or wiped: it has nothing to say, least of all
 /// that there is nothing.
 fn check_wal_is_there(image: &Image, node: NodeId, blank: bool) -> Result<(), OpenError> {
-    let needed = image.segments_of(node).filter(|s| !matches!(s.state, SegmentState::Closed { .. })).last();
+    let unmirrored = image.segments_of(node).filter(|segment| segment.members.is_empty());
+    let needed = unmirrored.filter(|s| !matches!(s.state, SegmentState::Closed { .. })).last();
     match needed {
         Some(segment) if blank => Err(OpenError::BlankWal { segment: segment.id, disk: segment.disk }),
         _ => Ok(()),
     }
+}
+
+/// What of a recovered WAL is nowhere else: segments without mirrors that are not released. Of the others the objects have
+/// everything, and our own copy may have more than was ever acknowledged.
+fn only_here(image: &Image, node: NodeId, recovered: Recovered) -> Result<Recovered, OpenError> {
+    if let Some(left) = image.segments_left_by(node).next() {
+        return Err(OpenError::NotTakenOver { segment: left.id });
+    }
+    let mut segments = recovered.segments;
+    segments.retain(|segment| image.segment(SegmentId(segment.id)).is_some_and(|known| known.owner == node));
+    Ok(Recovered { segments })
 }
 
 fn old_segments(image: &Image, node: NodeId, recovery: &Recovery) -> Option<OldSegments> {

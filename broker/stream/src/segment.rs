@@ -1,29 +1,95 @@
 //! WAL segments in the metadata.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aquifer_client::{MetadataClient, ProposeError};
-use aquifer_image::{CloseSegment, OpenSegment, Outcome, ReleaseSegment, SegmentState};
+use aquifer_image::{CloseSegment, OpenSegment, Outcome, ReleaseSegment, SegmentMember, SegmentState};
 use aquifer_runtime::OnEnd;
 use aquifer_types::{BrokerEpoch, DiskId, NodeId, SegmentId};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::OpenError;
+use crate::lock::lock;
 use crate::shared::Shared;
 
 /// Pause between two attempts of the background release.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The segments that this process writes or wrote, and how many copies the present one has.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    listed: Mutex<Listed>,
+    copies: AtomicI32,
+    rolls: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Listed {
+    present: SegmentId,
+    /// Each with its end, oldest first, until everything before that is offloaded.
+    closed: Vec<(SegmentId, u64)>,
+}
+
+impl Segments {
+    /// The first segment, with so many copies.
+    pub(crate) fn new(present: SegmentId, copies: usize) -> Self {
+        let segments = Self {
+            listed: Mutex::new(Listed { present, closed: Vec::new() }),
+            copies: AtomicI32::new(0),
+            rolls: AtomicU64::new(0),
+        };
+        segments.set_copies(copies);
+        segments
+    }
+
+    /// The present one ended here, the next one has so many copies.
+    pub(crate) fn rolled(&self, end_lsn: u64, next: SegmentId, copies: usize) {
+        let mut listed = lock(&self.listed);
+        let before = std::mem::replace(&mut listed.present, next);
+        listed.closed.push((before, end_lsn));
+        drop(listed);
+        self.rolls.fetch_add(1, Ordering::Relaxed);
+        self.set_copies(copies);
+    }
+
+    pub(crate) fn set_copies(&self, copies: usize) {
+        self.copies.store(i32::try_from(copies).unwrap_or(i32::MAX), Ordering::Release);
+    }
+
+    pub(crate) fn copies(&self) -> i32 {
+        self.copies.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn rolls(&self) -> u64 {
+        self.rolls.load(Ordering::Relaxed)
+    }
+
+    /// Takes out the closed ones of which nothing from `floor` on is needed.
+    pub(crate) fn take_closed(&self, floor: u64) -> impl Iterator<Item = (SegmentId, u64)> + use<> {
+        let mut listed = lock(&self.listed);
+        let done: Vec<_> = listed.closed.extract_if(.., |(_, end_lsn)| *end_lsn <= floor).collect();
+        done.into_iter()
+    }
+
+    /// All of them, the present one ending at `end_lsn`.
+    pub(crate) fn all(&self, end_lsn: u64) -> Vec<(SegmentId, u64)> {
+        let listed = lock(&self.listed);
+        listed.closed.iter().copied().chain([(listed.present, end_lsn)]).collect()
+    }
+}
+
 /// Opens the segment that this process writes.
 pub(crate) async fn open(
     metadata: &MetadataClient,
-    node: NodeId,
-    broker_epoch: BrokerEpoch,
+    (node, broker_epoch): (NodeId, BrokerEpoch),
     disk: DiskId,
+    members: Vec<SegmentMember>,
+    needed: u32,
 ) -> Result<SegmentId, OpenError> {
-    let command = OpenSegment { node, broker_epoch, disk, members: Vec::new(), needed: 0 };
+    let command = OpenSegment { node, broker_epoch, disk, members, needed };
     match metadata.propose(command).await {
         Ok(Outcome::SegmentOpened { segment }) => Ok(segment),
         Ok(other) => unreachable!("OpenSegment is answered by SegmentOpened, not {other:?}"),

@@ -8,12 +8,13 @@ use std::time::Duration;
 use aquifer_client::MetadataClient;
 use aquifer_objects::Store;
 use aquifer_runtime::{CancellationToken, Clock, TaskGroup};
-use aquifer_types::{BrokerEpoch, ClusterId, NodeId, ObjectId, SegmentId, StreamId};
+use aquifer_types::{BrokerEpoch, ClusterId, NodeId, ObjectId, StreamId};
 use aquifer_wal::Wal;
 use tokio::sync::{Notify, watch};
 
 use crate::cold::ColdReader;
 use crate::lock::lock;
+use crate::segment::Segments;
 use crate::stream::StreamInner;
 use crate::{Backpressure, StreamsConfig};
 
@@ -38,7 +39,8 @@ pub(crate) struct Shared {
     pub(crate) node: NodeId,
     pub(crate) broker_epoch: BrokerEpoch,
     pub(crate) cluster: ClusterId,
-    pub(crate) segment: SegmentId,
+    /// The WAL segments of this process.
+    pub(crate) segments: Segments,
     pub(crate) cold: ColdReader,
     /// No appends any more.
     pub(crate) closed: AtomicBool,
@@ -67,6 +69,15 @@ pub(crate) struct Signals {
     pub(crate) flush_asked: AtomicU64,
     /// Flushes done so far; an error once the uploader has ended.
     pub(crate) flush_done: watch::Sender<Result<u64, String>>,
+}
+
+impl Signals {
+    /// Asks for an upload of everything appended so far; the number of the flush.
+    pub(crate) fn ask_flush(&self) -> u64 {
+        let asked = self.flush_asked.fetch_add(1, Ordering::AcqRel) + 1;
+        self.wake.notify_one();
+        asked
+    }
 }
 
 /// Counters and gauges; see [`crate::StreamStats`].

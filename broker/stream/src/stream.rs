@@ -14,8 +14,6 @@ use crate::log_cache::{LogCache, Lookup};
 use crate::shared::{Committed, Shared};
 use crate::{AppendError, Batch, OpenError, ReadError, ReadRequest, StreamRange, TimeQuery, TrimError};
 
-/// The WAL is this node's own disk.
-const WAL_COPIES: i32 = 1;
 /// A slice is copied out of its buffer when the buffer is more than this many times larger.
 const COPY_WHEN_BUFFER_IS_TIMES: usize = 2;
 /// Nothing larger than this is copied out: its buffer cannot be that much larger.
@@ -370,9 +368,9 @@ impl Stream {
         }
     }
 
-    /// Copies of the WAL that an append is durable on before it is acknowledged.
+    /// Copies that the WAL's present segment has, our own disk's included; 0 while too few are there to write one.
     pub fn copies(&self) -> i32 {
-        WAL_COPIES
+        self.0.shared.segments.copies()
     }
 
     /// Waits until everything up to and with `lsn` is durable.

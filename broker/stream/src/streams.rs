@@ -42,6 +42,10 @@ pub struct StreamStats {
     pub unoffloaded_bytes: u64,
     /// How many of them there may be.
     pub unoffloaded_limit_bytes: u64,
+    /// Copies that the WAL's present segment has, our own included.
+    pub wal_copies: u64,
+    /// Segments that were begun because mirrors came or went.
+    pub wal_rolls: u64,
     /// Memory of the log caches.
     pub tail_cache_bytes: u64,
     /// Memory of the block cache.
@@ -170,8 +174,7 @@ impl Streams {
     pub async fn flush(&self) -> Result<(), ShutdownError> {
         let signals = &self.0.signals;
         let mut done = signals.flush_done.subscribe();
-        let asked = signals.flush_asked.fetch_add(1, Ordering::AcqRel) + 1;
-        signals.wake.notify_one();
+        let asked = signals.ask_flush();
         let reached = done.wait_for(|done| done.as_ref().map_or(true, |done| *done >= asked)).await;
         let reason = match reached.as_deref() {
             Ok(Ok(_)) => return Ok(()),
@@ -200,20 +203,23 @@ impl Streams {
         }
         let closed = shared.wal.close().await;
         shared.stop.cancel();
-        if let Err(dead) = closed {
-            return Err(self.left_over(dead.reason));
+        match closed {
+            Ok(()) => {}
+            // A mirror that did not acknowledge the last empty frame changes nothing for what is offloaded.
+            Err(dead) if nothing_left => {
+                info!(reason = dead.reason, "the WAL ended after everything was offloaded")
+            }
+            Err(dead) => return Err(self.left_over(dead.reason)),
         }
         if !nothing_left {
             flushed?;
             return Err(self.left_over("streams without an owner cannot be offloaded".to_owned()));
         }
-        let end_lsn = shared.wal.usage().appended.0;
-        match segment::release(shared, &[(shared.segment, end_lsn)]).await {
-            Ok(()) => {
-                info!(segment = %shared.segment, "everything is offloaded, the WAL segment is released");
-            }
+        let segments = shared.segments.all(shared.wal.usage().appended.0);
+        match segment::release(shared, &segments).await {
+            Ok(()) => info!(?segments, "everything is offloaded, the WAL segments are released"),
             // Harmless: the next start finds the segment empty and releases it.
-            Err(error) => warn!(%error, segment = %shared.segment, "the empty WAL segment stays listed"),
+            Err(error) => warn!(%error, ?segments, "the empty WAL segments stay listed"),
         }
         shared.dissolve();
         Ok(())
@@ -233,6 +239,8 @@ impl Streams {
         StreamStats {
             unoffloaded_bytes: read(&gauges.unoffloaded_bytes),
             unoffloaded_limit_bytes: shared.config.unoffloaded_max_bytes,
+            wal_copies: u64::try_from(shared.segments.copies()).unwrap_or(0),
+            wal_rolls: shared.segments.rolls(),
             tail_cache_bytes: read(&gauges.tail_cache_bytes),
             block_cache_bytes,
             index_cache_bytes,

@@ -25,5 +25,5 @@ pub use balance::{MAX_MOVES_PER_ROUND, balance};
 pub use duties::{Duty, MAX_DELETES_PER_ROUND, Policy, due, next_due_ms};
 pub use evacuation::evacuate;
 pub use liveness::Liveness;
-pub use mirrors::{mirrors, successors};
+pub use mirrors::{may_mirror, mirrors, successors};
 pub use placement::{PlaceError, place};

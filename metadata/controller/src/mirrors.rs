@@ -13,12 +13,10 @@ pub fn mirrors(image: &Image, owner: NodeId, count: usize, without: &[NodeId]) -
     for member in image.segments().flat_map(|segment| &segment.members) {
         *load.entry(member.node).or_default() += 1;
     }
-    let may =
-        |broker: &&Broker| broker.node != owner && broker.fenced.is_none() && !without.contains(&broker.node);
     let mut candidates: Vec<_> = image
         .brokers()
-        .filter(may)
-        .filter_map(|broker| Some((broker, SegmentMember { node: broker.node, disk: broker.mirror_disk? })))
+        .filter(|broker| broker.node != owner && !without.contains(&broker.node))
+        .filter_map(|broker| Some((broker, offered(broker)?)))
         .collect();
     let mut racks: BTreeSet<Option<&str>> = BTreeSet::new();
     racks.extend(image.broker(owner).map(|broker| broker.rack.as_deref()));
@@ -35,6 +33,17 @@ pub fn mirrors(image: &Image, owner: NodeId, count: usize, without: &[NodeId]) -
         chosen.push(member);
     }
     chosen
+}
+
+/// Whether a mirror that was chosen may go on: its broker lives and keeps copies on the same disk.
+pub fn may_mirror(image: &Image, member: &SegmentMember) -> bool {
+    image.broker(member.node).and_then(offered) == Some(*member)
+}
+
+/// The place that a broker has for copies of others' segments.
+fn offered(broker: &Broker) -> Option<SegmentMember> {
+    let disk = broker.mirror_disk.filter(|_| broker.is_live())?;
+    Some(SegmentMember { node: broker.node, disk })
 }
 
 /// The next leader of each partition that `owner` leads: brokers that live, those that lead the fewest first. Empty if

@@ -10,6 +10,8 @@ use crate::mirror::{Board, Mirror, MirrorAcks};
 
 /// A member that owes something for so long is not waited for: its segment is rolled.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// Room that records leave: with it a member that is full can still be told what was trimmed.
+const TELLING_BYTES: u64 = 4 * BLOCK as u64;
 
 /// The copies of one segment: our own disk, and the members that mirror it. Fixed while the segment lives.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ struct Path {
     window_bytes: u64,
     /// Why it gets no more frames: its link ended, or it owed something for too long.
     lost: Option<String>,
-    /// Since when it owes an acknowledgement or room, without any progress.
+    /// Since when it owes an acknowledgement, without any progress.
     owing_since: Option<Instant>,
 }
 
@@ -43,8 +45,14 @@ impl Path {
         self.granted_bytes.saturating_sub(self.sent_bytes)
     }
 
+    fn record_room(&self) -> u64 {
+        self.room().saturating_sub(TELLING_BYTES)
+    }
+
+    /// Whether it holds less than it was sent. Room it never owes: it grants what trims free as it takes the frame that
+    /// tells them, so that a member without room waits for its owner.
     fn owes(&self, issued: u64) -> bool {
-        self.frames < issued || (issued > 1 && self.room() < BLOCK as u64)
+        self.frames < issued
     }
 }
 
@@ -121,15 +129,34 @@ impl Ensemble {
 
     /// Bytes that every member still takes. A segment's first frame needs no grant: with it the member learns of it.
     pub(crate) fn room(&self) -> u64 {
+        self.least(Path::room)
+    }
+
+    /// The same for frames with records, which leave room to tell what was trimmed.
+    pub(crate) fn record_room(&self) -> u64 {
+        self.least(Path::record_room)
+    }
+
+    fn least(&self, room: impl FnMut(&Path) -> u64) -> u64 {
         if self.issued == 0 {
             return u64::MAX;
         }
-        self.present().map(Path::room).min().unwrap_or(u64::MAX)
+        self.present().map(room).min().unwrap_or(u64::MAX)
     }
 
     /// The same for records that are still to be queued: they may wait for a first grant.
     pub(crate) fn granted(&self) -> u64 {
-        self.present().filter(|path| path.window_bytes > 0).map(Path::room).min().unwrap_or(u64::MAX)
+        self.granting().map(Path::record_room).min().unwrap_or(u64::MAX)
+    }
+
+    /// How much of what it may hold the fullest member holds, in percent.
+    pub(crate) fn fill_percent(&self) -> u64 {
+        let of = |path: &Path| (path.window_bytes.saturating_sub(path.room())) * 100 / path.window_bytes;
+        self.granting().map(of).max().unwrap_or(0)
+    }
+
+    fn granting(&self) -> impl Iterator<Item = &Path> {
+        self.present().filter(|path| path.window_bytes > 0)
     }
 
     /// Whether a member's room gets short, so that it should hear what was trimmed.
@@ -269,5 +296,20 @@ mod tests {
         assert!(!ensemble.hungry());
         issue(&mut ensemble, 1, Instant::now());
         assert!(ensemble.hungry());
+        assert_eq!(ensemble.record_room(), 0, "what is left is for telling");
+        assert_eq!(ensemble.fill_percent(), 66);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_is_full_owes_nothing() {
+        let (mut ensemble, acks) = of(2, 1);
+        issue(&mut ensemble, 1, Instant::now());
+        acks[0].granted(BLOCK as u64);
+        acks[0].durable(1);
+        ensemble.refresh(Instant::now());
+        assert_eq!((ensemble.room(), ensemble.fill_percent()), (0, 100));
+        tokio::time::advance(2 * PATIENCE).await;
+        ensemble.refresh(Instant::now());
+        assert_eq!(ensemble.ailing(), []);
     }
 }

@@ -45,7 +45,7 @@ pub struct Recovered {
 }
 
 /// One segment's records. A recovered segment is never appended to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RecoveredSegment {
     /// The id it was started with.
     pub id: u64,

@@ -36,6 +36,8 @@ pub(crate) struct Shared<T> {
     /// The end of what is durable.
     committed: AtomicU64,
     trimmed: AtomicU64,
+    /// Frames with records that were trimmed so far.
+    freed_frames: AtomicU64,
     /// Who waits for a record, ordered by LSN.
     waiters: Mutex<VecDeque<(u64, oneshot::Sender<()>)>>,
     dead: OnceLock<WalDead>,
@@ -61,6 +63,7 @@ struct Queue<T> {
     /// Bytes that the ring takes before something is trimmed, and bytes of all its files.
     room: u64,
     total: u64,
+    mirrors_percent: u64,
     /// What is in frames and not trimmed: the LSN after the last record of each, and bytes.
     marks: VecDeque<(u64, u64)>,
 }
@@ -73,6 +76,7 @@ pub(crate) struct Framed {
     pub(crate) end: u64,
     pub(crate) room: u64,
     pub(crate) total: u64,
+    pub(crate) mirrors_percent: u64,
 }
 
 impl<T> Shared<T> {
@@ -87,11 +91,13 @@ impl<T> Shared<T> {
                 closing: false,
                 room: 0,
                 total: 0,
+                mirrors_percent: 0,
                 marks: VecDeque::new(),
             }),
             wake: Notify::new(),
             committed: AtomicU64::new(next_lsn),
             trimmed: AtomicU64::new(trimmed),
+            freed_frames: AtomicU64::new(0),
             waiters: Mutex::default(),
             dead: OnceLock::new(),
             ended: CancellationToken::new(),
@@ -186,6 +192,7 @@ impl<T> Shared<T> {
             let mut queue = self.queue();
             while queue.marks.front().is_some_and(|(end, _)| *end <= below.0) {
                 queue.marks.pop_front();
+                self.freed_frames.fetch_add(1, Ordering::Relaxed);
             }
             drop(queue);
             self.wake.notify_one();
@@ -199,10 +206,15 @@ impl<T> Shared<T> {
             unoffloaded_bytes: framed + queue.queued_bytes,
             used_bytes: queue.used(),
             capacity_bytes: self.capacity_bytes,
+            mirrors_percent: queue.mirrors_percent,
             committed: Lsn(self.committed_end()),
             appended: Lsn(queue.next_lsn),
             trimmed: Lsn(self.trimmed_end()),
         }
+    }
+
+    pub(crate) fn freed_frames(&self) -> u64 {
+        self.freed_frames.load(Ordering::Relaxed)
     }
 
     pub(crate) fn dead(&self) -> Option<&WalDead> {
@@ -253,6 +265,7 @@ impl<T> Shared<T> {
         queue.queued_bytes -= framed.bytes;
         queue.room = framed.room;
         queue.total = framed.total;
+        queue.mirrors_percent = framed.mirrors_percent;
         if framed.bytes > 0 {
             queue.marks.push_back((framed.end, framed.bytes));
         }

@@ -28,6 +28,8 @@ pub struct Usage {
     pub used_bytes: u64,
     /// `wal.size` in bytes.
     pub capacity_bytes: u64,
+    /// How much of what they may hold the present segment's mirrors hold, in percent: the fullest one's share.
+    pub mirrors_percent: u64,
     /// End of what is durable.
     pub committed: Lsn,
     /// End of what was appended.

@@ -59,6 +59,8 @@ pub(crate) struct Writer<T, S> {
     unsettled: bool,
     settle_at: Option<Instant>,
     pub(crate) closing: bool,
+    /// Frames that were trimmed when the last frame was issued, which told it.
+    told_freed: u64,
 }
 
 /// What the next frame's header says.
@@ -183,7 +185,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
                     self.ring.zeroed(file);
                     self.publish(0);
                 }
-                () = settle => self.issue_empty(),
+                () = settle => self.settle(),
                 () = stopping.cancelled(), if !self.closing => self.shared.close(),
             }
         }
@@ -227,13 +229,15 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
     /// Whether a frame without records is due: to tell a trim that frees a file, or as the last one of all.
     fn wants_to_tell(&self) -> bool {
         let trimmed = self.shared.trimmed_end();
-        (trimmed > self.stamp.trimmed && (self.ring.frees(trimmed) || self.ensemble.hungry()))
+        // A frame for each that was freed at most, or telling would fill the members.
+        let frees_frames = || self.ensemble.hungry() && self.shared.freed_frames() > self.told_freed;
+        (trimmed > self.stamp.trimmed && (self.ring.frees(trimmed) || frees_frames()))
             || (self.closing && self.unsettled && self.settled())
     }
 
     /// Makes one frame of what was taken; false if there is no place for it yet.
     fn issue_records(&mut self) -> bool {
-        let Some(largest) = self.largest_frame() else { return false };
+        let Some(largest) = self.largest_frame(self.ensemble.record_room()) else { return false };
         let mut frame = self.pool.take(self.wanted_bytes(largest));
         frame.extend_zeros(HEADER);
         let (lsn, continues, mut fragments, mut bytes) = (self.stamp.lsn, self.cut > 0, 0, 0);
@@ -267,10 +271,18 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         true
     }
 
+    /// Settles that the frames before were written whole, unless that took the members' last room.
+    fn settle(&mut self) {
+        self.settle_at = None;
+        if self.ensemble.record_room() >= BLOCK as u64 {
+            self.issue_empty();
+        }
+    }
+
     /// Settles that the frames before were written whole, and tells what was trimmed.
     pub(crate) fn issue_empty(&mut self) {
         self.settle_at = None;
-        if self.frozen || self.largest_frame().is_none() {
+        if self.frozen || self.largest_frame(self.ensemble.room()).is_none() {
             return;
         }
         let mut frame = self.pool.take(HEADER);
@@ -294,18 +306,20 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         wanted
     }
 
-    fn largest_frame(&mut self) -> Option<usize> {
+    /// The largest frame that has a place, on our own disk and within what the members take.
+    fn largest_frame(&mut self, granted: u64) -> Option<usize> {
         let largest = self.ring.largest_frame(self.stamp.touched);
         if largest.is_none() {
             self.demand.hurry();
         }
-        let granted = usize::try_from(self.ensemble.room()).unwrap_or(usize::MAX) / BLOCK * BLOCK;
+        let granted = usize::try_from(granted).unwrap_or(usize::MAX) / BLOCK * BLOCK;
         largest.map(|largest| largest.min(MAX_FRAME).min(granted)).filter(|largest| *largest > 0)
     }
 
     fn launch(&mut self, mut frame: AlignedBuf, contents: Contents<T>) {
         let Contents { lsn, continues, fragments, bytes, tags, records } = contents;
         let sequence = self.stamp.sequence;
+        self.told_freed = self.shared.freed_frames();
         let trimmed = self.shared.trimmed_end();
         let header = Header {
             identity: self.stamp.identity,
@@ -387,7 +401,8 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
     /// Tells the handles how much room is left.
     pub(crate) fn publish(&self, bytes: u64) {
         let (room, total) = (self.ring.room().min(self.ensemble.granted()), self.ring.total());
-        self.shared.framed(&Framed { bytes, end: self.stamp.touched, room, total });
+        let mirrors_percent = self.ensemble.fill_percent();
+        self.shared.framed(&Framed { bytes, end: self.stamp.touched, room, total, mirrors_percent });
     }
 }
 
@@ -439,6 +454,7 @@ impl<T, S> Writer<T, S> {
             unsettled: false,
             settle_at: None,
             closing: false,
+            told_freed: 0,
         }
     }
 }

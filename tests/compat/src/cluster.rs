@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::process::Command;
 use aquifer_services::{Process, free_ports};
 
 use crate::artifacts;
-use crate::node::{ASK_EVERY, LIMIT, started, tail};
+use crate::node::{ASK_EVERY, LIMIT, http_get, started, tail};
 
 /// Ports that each node takes: Kafka, internal, HTTP.
 const PORTS_PER_NODE: u16 = 3;
@@ -18,6 +19,8 @@ pub struct Cluster {
     first_port: u16,
     nodes: u16,
     process: Process,
+    /// Nodes that were killed and started again: no children of the one that started the others.
+    again: BTreeMap<u16, Process>,
 }
 
 impl Cluster {
@@ -31,7 +34,8 @@ impl Cluster {
         command.args(["quickstart", "--nodes", &nodes.to_string()]);
         command.args(["--listen", &format!("127.0.0.1:{first_port}"), "--dir"]).arg(dir.join("cluster"));
         let process = started("cluster", &command, &dir.join("cluster.log"));
-        let mut cluster = Self { dir: dir.to_owned(), first_port, nodes, process };
+        let again = BTreeMap::new();
+        let mut cluster = Self { dir: dir.to_owned(), first_port, nodes, process, again };
         let deadline = tokio::time::Instant::now() + LIMIT;
         // Written when all are ready.
         while !cluster.dir.join("cluster/quickstart.json").exists() {
@@ -50,11 +54,67 @@ impl Cluster {
         nodes.collect::<Vec<_>>().join(",")
     }
 
+    /// Kills a node, numbered from 1, as `kill -9` does; gives what starts it again.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn kill(&mut self, node: u16) -> Command {
+        let pid = match self.again.get(&node) {
+            Some(process) => process.id(),
+            None => self.first_pid(node),
+        };
+        let words = fs::read(format!("/proc/{pid}/cmdline")).expect("the node runs");
+        let words = words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+        let mut words = words.filter(|word| !word.is_empty() && word != "--end-with-parent");
+        let mut command = Command::new(words.next().expect("a program"));
+        command.args(words);
+        match self.again.remove(&node) {
+            Some(mut process) => process.kill(),
+            None => {
+                let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+                assert!(killed.is_ok_and(|status| status.success()), "node {node} is killed");
+            }
+        }
+        command
+    }
+
+    /// Starts a killed node again, and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it does not come up; the text has the end of its log.
+    pub async fn start_again(&mut self, node: u16, command: &Command) {
+        let log = self.dir.join(format!("node-{node}-again.log"));
+        self.again.insert(node, started("node", command, &log));
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        while !self.is_ready(node).await {
+            let said = tail(&fs::read_to_string(&log).unwrap_or_default());
+            let ended = self.again.get_mut(&node).and_then(Process::ended);
+            assert!(ended.is_none(), "node {node} ended ({ended:?}):\n{said}");
+            assert!(tokio::time::Instant::now() < deadline, "node {node} is not ready:\n{said}");
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    async fn is_ready(&self, node: u16) -> bool {
+        let port = self.first_port + 2 * self.nodes + node - 1;
+        http_get(port, "/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    fn first_pid(&self, node: u16) -> u32 {
+        let file = fs::read(self.dir.join("cluster/quickstart.json")).expect("written when all were ready");
+        let file: serde_json::Value = serde_json::from_slice(&file).expect("it is JSON");
+        let pid = file["nodes"][usize::from(node) - 1]["pid"].as_u64().expect("a process id");
+        u32::try_from(pid).expect("a process id")
+    }
+
     /// Asks all nodes to stop and waits until they have.
     ///
     /// # Panics
     /// If they do not end in time.
     pub async fn stop(mut self) {
+        for (node, mut process) in std::mem::take(&mut self.again) {
+            assert!(process.stop(LIMIT).await, "node {node} does not stop");
+        }
         assert!(self.process.stop(LIMIT).await, "the nodes do not stop:\n{}", self.log());
     }
 

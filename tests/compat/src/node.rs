@@ -265,7 +265,7 @@ impl Node {
     }
 }
 
-async fn http_get(port: u16, path: &str) -> std::io::Result<String> {
+pub(crate) async fn http_get(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

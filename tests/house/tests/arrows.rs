@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("client", &["runtime", "types", "image", "peer", "quorum"]),
     ("record", &[]),
     ("stream", &["runtime", "wal", "objects", "types", "image", "controller", "client"]),
+    ("mirror", &["runtime", "wal", "types", "image", "peer", "client", "stream"]),
     ("partition", &["runtime", "types", "image", "client", "stream", "record"]),
     ("coordinator", &["runtime", "types", "image", "client", "partition", "record"]),
     ("server", &["runtime", "types", "image", "controller", "client", "partition", "coordinator", "record"]),

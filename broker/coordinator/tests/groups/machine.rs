@@ -107,6 +107,7 @@ impl Machine {
             node: NODE,
             broker_epoch: epoch,
             disk: self.disk_id,
+            mirroring: None,
             describe: aquifer_partition::describe,
             clock: self.clock.clone(),
             tasks: tasks.clone(),

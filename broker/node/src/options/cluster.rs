@@ -19,6 +19,8 @@ pub(crate) struct Roles {
 /// The node among others.
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterSettings {
+    /// The node names no other: it is a cluster of its own, at least at first.
+    pub(crate) alone: bool,
     /// The internal addresses of the controllers, as configured.
     pub(crate) servers: Vec<String>,
     /// Absent for a node that is a cluster of its own.
@@ -73,7 +75,7 @@ pub(super) fn cluster(given: &Given, roles: Roles) -> Result<ClusterSettings, Op
             format!("at least four times 'broker.heartbeat.interval.ms', {}", 4 * heartbeat.as_millis());
         return Err(invalid(given, "broker.session.timeout.ms", expected));
     }
-    Ok(ClusterSettings { servers, internal: internal(given, alone)?, heartbeat, session })
+    Ok(ClusterSettings { alone, servers, internal: internal(given, alone)?, heartbeat, session })
 }
 
 fn servers(given: &Given) -> Result<Vec<String>, OptionError> {

@@ -63,6 +63,17 @@ pub(crate) struct GroupSettings {
     pub(crate) producer_id_expiration_ms: i64,
 }
 
+/// How many copies a record has before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WalMode {
+    /// One, on this node's disk.
+    Local,
+    /// Three, all of them synced.
+    Mirror,
+    /// Three, two of them synced.
+    MirrorFast,
+}
+
 /// Where and how records are stored.
 #[derive(Clone, Debug)]
 pub(crate) struct StorageSettings {
@@ -74,6 +85,9 @@ pub(crate) struct StorageSettings {
     pub(crate) delete_delay_ms: i64,
     pub(crate) wal_dir: PathBuf,
     pub(crate) wal_size: u64,
+    pub(crate) wal_mode: WalMode,
+    pub(crate) wal_min_copies: usize,
+    pub(crate) wal_mirror_size: u64,
     pub(crate) wal_engine: Engine,
     pub(crate) wal_retain_after_offload: Duration,
     pub(crate) wal_unoffloaded_max_bytes: u64,
@@ -120,10 +134,10 @@ impl Settings {
     pub(crate) fn from_given(given: &Given) -> Result<Self, OptionError> {
         let node_id = required_number(given, "node.id", "give this node a number, such as node.id=1")?;
         let roles = cluster::roles(given)?;
+        let cluster = cluster::cluster(given, roles)?;
         Ok(Self {
             node_id,
             roles,
-            cluster: cluster::cluster(given, roles)?,
             cluster_id: text(given, "cluster.id")?,
             rack: text(given, "broker.rack")?,
             metadata_dir: required_path(given, "metadata.dir", "name a directory for the quorum's log")?,
@@ -132,7 +146,8 @@ impl Settings {
             network: network(given)?,
             topics: topics(given)?,
             groups: groups(given)?,
-            storage: roles.broker.then(|| storage(given)).transpose()?,
+            storage: roles.broker.then(|| storage(given, &cluster)).transpose()?,
+            cluster,
             shown: shown(given)?,
         })
     }
@@ -206,7 +221,7 @@ fn groups(given: &Given) -> Result<GroupSettings, OptionError> {
     Ok(settings)
 }
 
-fn storage(given: &Given) -> Result<StorageSettings, OptionError> {
+fn storage(given: &Given, cluster: &ClusterSettings) -> Result<StorageSettings, OptionError> {
     let store_url = text(given, "store.url")?.ok_or(OptionError::Missing {
         name: "store.url",
         remedy: "say where primary storage is, such as s3://bucket/prefix, hdfs://nameservice/path or file:///path",
@@ -220,6 +235,9 @@ fn storage(given: &Given) -> Result<StorageSettings, OptionError> {
         delete_delay_ms: number(given, "store.delete.delay.ms")?,
         wal_dir: required_path(given, "wal.dir", "name a directory on a local disk for the write-ahead log")?,
         wal_size: number(given, "wal.size")?,
+        wal_mode: wal_mode(given, cluster)?,
+        wal_min_copies: number(given, "wal.min.copies")?,
+        wal_mirror_size: number(given, "wal.mirror.size")?,
         wal_engine: wal_engine(given)?,
         wal_accept_loss: wal_accept_loss(given)?,
         wal_accept_blank: flag(given, "wal.accept.blank")?,
@@ -228,6 +246,22 @@ fn storage(given: &Given) -> Result<StorageSettings, OptionError> {
         log_cache_bytes: number(given, "cache.log.bytes")?,
         block_cache_bytes: number(given, "cache.block.bytes")?,
     })
+}
+
+/// Mirrors are reached over the internal port.
+fn wal_mode(given: &Given, cluster: &ClusterSettings) -> Result<WalMode, OptionError> {
+    let mode = match text(given, "wal.mode")?.as_deref() {
+        Some("local") => WalMode::Local,
+        Some("mirror-fast") => WalMode::MirrorFast,
+        Some(_) => WalMode::Mirror,
+        None if cluster.alone => WalMode::Local,
+        None => WalMode::Mirror,
+    };
+    if mode != WalMode::Local && cluster.internal.is_none() {
+        let expected = "'local' on a node without an internal port (controller.listener.names)".to_owned();
+        return Err(invalid(given, "wal.mode", expected));
+    }
+    Ok(mode)
 }
 
 fn wal_engine(given: &Given) -> Result<Engine, OptionError> {

@@ -97,7 +97,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
     kafka(TOPICS, "num.partitions", POSITIVE, Some("1"), "Partitions of a topic that is created without a number."),
     kafka(TOPICS, "default.replication.factor", POSITIVE, Some("1"), "Nominal replication factor of a topic that is created without one. It is shown as asked; copies are the storage's business."),
     kafka(TOPICS, "auto.create.topics.enable", Kind::Bool, Some("true"), "Whether a Metadata request may create a topic, if the client also allows it."),
-    kafka(TOPICS, "min.insync.replicas", POSITIVE, Some("1"), "Default of the topic option of the same name: copies of the write-ahead log that acks=all asks for. The log of this release has one, so with 2 or more acks=all is refused (NOT_ENOUGH_REPLICAS)."),
+    kafka(TOPICS, "min.insync.replicas", POSITIVE, Some("1"), "Default of the topic option of the same name: copies of the write-ahead log that acks=all asks for. With fewer than that acks=all is refused (NOT_ENOUGH_REPLICAS). With `wal.mode=local` there is one."),
     kafka(TOPICS, "message.max.bytes", Kind::Bytes { min: 0, max: I32 }, Some("1048588"), "Default of `max.message.bytes`: the largest record batch, in bytes, as stored."),
     kafka(TOPICS, "compression.type", Kind::Choice(&["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"]), Some("producer"), "Default of the topic option of the same name."),
     kafka(TOPICS, "log.cleanup.policy", Kind::List, Some("delete"), "Default of `cleanup.policy`."),
@@ -149,6 +149,9 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
 
     ours(WAL, "wal.dir", Kind::Text, None, "Directory of the write-ahead log, on a local NVMe with a file system that knows O_DIRECT (ext4, XFS)."),
     ours(WAL, "wal.size", Kind::Bytes { min: 64 << 20, max: i64::MAX }, Some("2GiB"), "Size of the write-ahead log. It is written full of zeros once, behind the first start."),
+    ours(WAL, "wal.mode", Kind::Choice(&["local", "mirror", "mirror-fast"]), None, "How many copies a record has before it is acknowledged. `local`: this node's disk. `mirror`: two other brokers' disks too, all of them synced; fewer while brokers are away, but not fewer than `wal.min.copies`. `mirror-fast`: the same copies, and two of them must be synced. Default: `mirror` on a node that names other controllers, else `local`."),
+    ours(WAL, "wal.min.copies", Kind::Int { min: 1, max: 3 }, Some("2"), "With `wal.mode` mirror or mirror-fast: with fewer copies than this, the node's own included, nothing is acknowledged. A node waits for so many at its start."),
+    ours(WAL, "wal.mirror.size", Kind::Bytes { min: 64 << 20, max: i64::MAX }, Some("1GiB"), "Size of the log below `wal.dir` in which a broker of a cluster keeps copies of other brokers' segments. Half of it is for copies, an eighth for each segment; that is also the most memory they take."),
     ours(WAL, "wal.io.engine", Kind::Choice(&["io_uring", "threads"]), Some("io_uring"), "How the WAL does its I/O: `io_uring` (with O_DIRECT), or `threads` for kernels and containers without io_uring."),
     ours(WAL, "wal.retain.after.offload.ms", Kind::Int { min: 0, max: i64::MAX }, Some("60000"), "How long records stay in the WAL after they were uploaded: some stores can lose a PUT they just acknowledged in a power cut. Gives way, oldest first, while the WAL is more than half full: what is not uploaded yet has nowhere else to be."),
     ours(WAL, "wal.unoffloaded.max.bytes", Kind::Bytes { min: 16 << 20, max: i64::MAX }, Some("256MiB"), "The most that may wait for upload. From 70 % on producers are slowed down (`throttle_time_ms`, KIP-219), from 90 % on they are refused with a retriable error."),

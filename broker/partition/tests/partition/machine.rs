@@ -113,6 +113,7 @@ impl Machine {
             node: id,
             broker_epoch: epoch,
             disk: DiskId::ZERO,
+            mirroring: None,
             describe,
             clock: self.clock.clone(),
             tasks: tasks.clone(),

@@ -66,6 +66,7 @@ impl Node {
             node: NODE,
             broker_epoch: epoch,
             disk: DiskId(random.uuid()),
+            mirroring: None,
             describe: aquifer_partition::describe,
             clock: clock.clone(),
             tasks: tasks.clone(),

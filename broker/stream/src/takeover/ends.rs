@@ -2,11 +2,11 @@
 
 use aquifer_image::{Image, Segment, SegmentEnd, SegmentState};
 use aquifer_types::LogIndex;
-use aquifer_wal::{CopyOf, Lsn, Member, Record, SealedTail, Undecided, choose, records};
+use aquifer_wal::{CopyOf, Lsn, Member, Record, SealedTail, Undecided, choose};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use super::{Blocked, Copies, CopyError, GivenUp, Loss, TakeOverError};
+use super::{Blocked, Copies, GivenUp, Loss, TakeOverError};
 
 /// A segment's end and the records before it.
 pub(super) struct Tail {
@@ -44,7 +44,7 @@ pub(super) async fn find<C: Copies>(
         };
         let records = match chosen {
             None => Vec::new(),
-            Some((member, _)) => match read_all(copies, segment, member).await {
+            Some((member, _)) => match copies.records(member, copy(segment, member)).await {
                 Ok(records) => records,
                 // It answered and cannot be read: it has no vote, and the others are asked what they have.
                 Err(error) => {
@@ -123,21 +123,6 @@ impl Answers {
                 break;
             }
         }
-    }
-}
-
-async fn read_all<C: Copies>(
-    copies: &C,
-    segment: &Segment,
-    member: Member,
-) -> Result<Vec<(Lsn, Record)>, CopyError> {
-    let mut frames = Vec::new();
-    loop {
-        let part = copies.read(member, copy(segment, member), frames.len()).await?;
-        if part.is_empty() {
-            return records(segment.id.get(), frames).map_err(CopyError::Abstains);
-        }
-        frames.extend(part);
     }
 }
 

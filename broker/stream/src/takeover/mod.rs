@@ -21,8 +21,7 @@ use aquifer_image::{Image, Outcome, PrepareObjects, RecoveredObject, Rejection, 
 use aquifer_objects::Store;
 use aquifer_runtime::Clock;
 use aquifer_types::{BrokerEpoch, NodeId, ObjectId, SegmentId, TopicId};
-use aquifer_wal::{CopyOf, Member, Recovered, RecoveredSegment, SealedTail, Verdict};
-use bytes::Bytes;
+use aquifer_wal::{CopyOf, Lsn, Member, Record, Recovered, RecoveredSegment, SealedTail, Verdict};
 use tracing::{info, warn};
 
 pub use self::report::{Blocked, GivenUp, TakeOverError};
@@ -45,13 +44,12 @@ pub trait Copies: Send + Sync {
         epoch: u64,
     ) -> impl Future<Output = Result<SealedTail, CopyError>> + Send;
 
-    /// Reads frames of a copy that was sealed, from the `from`th on; none at its end.
-    fn read(
+    /// Reads the records of a copy that was sealed, in order.
+    fn records(
         &self,
         member: Member,
         of: CopyOf,
-        from: usize,
-    ) -> impl Future<Output = Result<Vec<Bytes>, CopyError>> + Send;
+    ) -> impl Future<Output = Result<Vec<(Lsn, Record)>, CopyError>> + Send;
 }
 
 /// Why a copy does not answer. Both count as no answer; the text is for the report.

@@ -10,7 +10,7 @@ use aquifer_image::{
 use aquifer_runtime::{OnEnd, TaskGroup};
 use aquifer_types::{BrokerEpoch, DiskId, NodeId, SegmentId, TopicId};
 use aquifer_wal::{
-    CopyOf, Ensemble, Identity, Member, Mirror, MirrorAcks, MirrorCopy, MirrorStore, MirrorStoreConfig,
+    CopyOf, Ensemble, Identity, Lsn, Member, Mirror, MirrorAcks, MirrorCopy, MirrorStore, MirrorStoreConfig,
     Record, Refusal, SealedTail, Wal, WalConfig,
 };
 use bytes::Bytes;
@@ -42,8 +42,15 @@ impl Copies for Stores {
         self.of(member)?.seal(of, epoch).await.map_err(said)
     }
 
-    async fn read(&self, member: Member, of: CopyOf, from: usize) -> Result<Vec<Bytes>, CopyError> {
-        self.of(member)?.read(of, from, 1 << 16).map_err(said)
+    async fn records(&self, member: Member, of: CopyOf) -> Result<Vec<(Lsn, Record)>, CopyError> {
+        let mut frames = Vec::new();
+        loop {
+            let part = self.of(member)?.read(of, frames.len(), 1 << 16).map_err(said)?;
+            if part.is_empty() {
+                return aquifer_wal::records(of.segment, frames).map_err(CopyError::Abstains);
+            }
+            frames.extend(part);
+        }
     }
 }
 

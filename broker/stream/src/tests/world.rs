@@ -110,6 +110,7 @@ impl World {
             node: NODE,
             broker_epoch: epoch,
             disk: self.disk_id,
+            mirroring: None,
             describe,
             clock: self.clock.clone(),
             tasks: tasks.clone(),

@@ -32,7 +32,8 @@ use crate::segment;
 use crate::shared::Shared;
 use crate::trim::TrimQueue;
 
-/// Above this share of its files the WAL gives retention of offloaded bytes up, and uploads start early.
+/// Above this share of its files, or of what its mirrors hold for it, the WAL gives retention of offloaded bytes up, and
+/// uploads start early.
 const BUSY_PERCENT: u64 = 50;
 /// What waits longer than this is uploaded while the WAL is that full.
 const BUSY_AGE: Duration = Duration::from_secs(1);
@@ -161,12 +162,15 @@ impl Uploader {
     fn look_at_wal(&mut self, now: Instant) {
         let usage = self.shared.wal.usage();
         let capacity = usage.capacity_bytes.max(1);
-        let percent = usage.unoffloaded_bytes.saturating_mul(100) / capacity;
+        let mirrors_percent = usage.mirrors_percent;
+        let percent = (usage.unoffloaded_bytes.saturating_mul(100) / capacity).max(mirrors_percent);
         if self.shared.gauges.wal_percent.swap(percent, Ordering::Relaxed) > percent {
             self.shared.signals.less.notify_waiters();
         }
         let busy_at = capacity / 100 * BUSY_PERCENT;
-        let excess = usage.unoffloaded_bytes.saturating_sub(busy_at);
+        let of_mirrors = mirrors_percent.saturating_sub(BUSY_PERCENT);
+        let of_mirrors = usage.unoffloaded_bytes.saturating_mul(of_mirrors) / mirrors_percent.max(1);
+        let excess = usage.unoffloaded_bytes.saturating_sub(busy_at).max(of_mirrors);
         if let Some(below) = self.trims.take(now, excess) {
             self.shared.wal.trim(Lsn(below));
         }
@@ -236,8 +240,10 @@ impl Uploader {
     fn note_floor(&mut self, bytes: u64) {
         let floor = oldest_needed(&self.shared);
         self.trims.push(floor, bytes, Instant::now() + self.shared.config.retain_after_offload);
-        if let Some(old) = self.old_segments.take_if(|old| old.end_lsn <= floor) {
-            segment::release_in_background(&self.shared, old.segments);
+        let old = self.old_segments.take_if(|old| old.end_lsn <= floor).map(|old| old.segments);
+        let done: Vec<_> = self.shared.segments.take_closed(floor).chain(old.into_iter().flatten()).collect();
+        if !done.is_empty() {
+            segment::release_in_background(&self.shared, done);
         }
     }
 }

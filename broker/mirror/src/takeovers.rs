@@ -1,0 +1,195 @@
+//! Who ends what dead brokers left, and when.
+//!
+//! Every broker looks; the members of the dead one's segments come first, the others a little later each, so that normally
+//! one does the work. Several at once do no harm: the metadata takes the first entry.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aquifer_image::Image;
+use aquifer_runtime::{OnEnd, TaskGroup};
+use aquifer_stream::{Copies, Loss, Recoverer, TakeOverError, Taken};
+use aquifer_types::NodeId;
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{info, warn};
+
+/// How much later than the one before it a broker begins.
+const STAGGER: Duration = Duration::from_millis(500);
+/// Pause after an attempt that failed.
+const RETRY: Duration = Duration::from_millis(500);
+/// How often a takeover that is blocked is told again.
+const TELL_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The takeovers that this broker does or waits to do. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Takeovers {
+    blocked: watch::Receiver<BTreeMap<NodeId, String>>,
+}
+
+struct Task<C> {
+    recoverer: Arc<Recoverer<C>>,
+    under_way: FuturesUnordered<BoxFuture<'static, (NodeId, Result<Taken, TakeOverError>)>>,
+    /// When each broker's takeover may be begun again; present while one is under way, too.
+    not_before: BTreeMap<NodeId, Option<Instant>>,
+    blocked: watch::Sender<BTreeMap<NodeId, String>>,
+    told: BTreeMap<NodeId, Instant>,
+}
+
+impl Takeovers {
+    /// Looks after dead brokers as a task of `tasks`.
+    pub fn start<C: Copies + 'static>(recoverer: Recoverer<C>, tasks: &TaskGroup) -> Self {
+        let (blocked, receiver) = watch::channel(BTreeMap::new());
+        let task = Task {
+            recoverer: Arc::new(recoverer),
+            under_way: FuturesUnordered::new(),
+            not_before: BTreeMap::new(),
+            blocked,
+            told: BTreeMap::new(),
+        };
+        let stopping = tasks.stopping().clone();
+        tasks.spawn("takeovers", OnEnd::StopGroup, async move {
+            tokio::select! {
+                () = stopping.cancelled() => {}
+                () = task.run() => {}
+            }
+            Ok::<_, Infallible>(())
+        });
+        Self { blocked: receiver }
+    }
+
+    /// Brokers whose takeover does not come to an end here, and why: copies are missing, or the store is away.
+    pub fn blocked(&self) -> BTreeMap<NodeId, String> {
+        self.blocked.borrow().clone()
+    }
+}
+
+impl<C: Copies + 'static> Task<C> {
+    async fn run(mut self) {
+        let mut changes = self.recoverer.metadata.changes();
+        loop {
+            let image = changes.borrow_and_update().clone();
+            self.begin(&image);
+            let wake_at = self.not_before.values().flatten().min().copied();
+            let wake = async move {
+                match wake_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() {
+                    return;
+                },
+                Some((owner, result)) = self.under_way.next() => self.ended(owner, result),
+                () = wake => {}
+            }
+        }
+    }
+
+    fn begin(&mut self, image: &Image) {
+        let (me, now) = (self.recoverer.node, Instant::now());
+        let dead: Vec<_> = dead(image).filter(|owner| *owner != me).collect();
+        self.not_before.retain(|owner, begin| begin.is_none() || dead.contains(owner));
+        self.blocked.send_if_modified(|blocked| {
+            let before = blocked.len();
+            blocked.retain(|owner, _| dead.contains(owner));
+            blocked.len() != before
+        });
+        for owner in dead {
+            if self.not_before.get(&owner).is_some_and(|begin| begin.is_none_or(|at| at > now)) {
+                continue;
+            }
+            let first = !self.not_before.contains_key(&owner);
+            self.not_before.insert(owner, None);
+            let wait = if first { STAGGER * rank(image, owner, me) } else { Duration::ZERO };
+            let recoverer = Arc::clone(&self.recoverer);
+            self.under_way.push(Box::pin(async move {
+                sleep(wait).await;
+                if !dead_now(&recoverer.metadata.image(), owner) {
+                    return (owner, Ok(Taken::default()));
+                }
+                (owner, recoverer.take_over(owner, Loss::Refused).await)
+            }));
+        }
+    }
+
+    fn ended(&mut self, owner: NodeId, result: Result<Taken, TakeOverError>) {
+        self.not_before.insert(owner, Some(Instant::now() + RETRY));
+        let reason = match result {
+            Ok(_) => {
+                self.told.remove(&owner);
+                self.blocked.send_if_modified(|blocked| blocked.remove(&owner).is_some());
+                return;
+            }
+            Err(TakeOverError::Overtaken { reason, .. }) => {
+                return info!(%owner, reason, "another broker takes over, or what was left has changed");
+            }
+            Err(error) => error.to_string(),
+        };
+        let due = self.told.get(&owner).is_none_or(|told| told.elapsed() >= TELL_INTERVAL);
+        if due {
+            warn!(%owner, reason, "a dead broker cannot be taken over yet; it is tried again");
+            self.told.insert(owner, Instant::now());
+        }
+        self.blocked.send_modify(|blocked| _ = blocked.insert(owner, reason));
+    }
+}
+
+/// Fenced brokers of which something is to be taken over.
+fn dead(image: &Image) -> impl Iterator<Item = NodeId> {
+    image.brokers().map(|broker| broker.node).filter(|owner| dead_now(image, *owner))
+}
+
+fn dead_now(image: &Image, owner: NodeId) -> bool {
+    let fenced = image.broker(owner).is_some_and(|broker| !broker.is_live());
+    let only_there = || image.segments_of(owner).any(|segment| segment.members.is_empty());
+    fenced
+        && (image.segments_left_by(owner).next().is_some() || (image.led_count(owner) > 0 && !only_there()))
+}
+
+/// How many brokers should begin before this one: live members of the owner's segments, then the others, by id.
+fn rank(image: &Image, owner: NodeId, me: NodeId) -> u32 {
+    let is_member = |node: NodeId| {
+        image.segments_left_by(owner).flat_map(|left| &left.members).any(|member| member.node == node)
+    };
+    let mine = (!is_member(me), me);
+    let before = image
+        .brokers()
+        .filter(|broker| broker.is_live() && (!is_member(broker.node), broker.node) < mine)
+        .count();
+    u32::try_from(before).unwrap_or(u32::MAX).min(MAX_RANK)
+}
+
+/// In a large cluster nobody waits longer than that.
+const MAX_RANK: u32 = 8;
+
+/// Ends what earlier processes of this node left in mirrored segments, before it writes new ones. Waits until it can be done.
+///
+/// # Errors
+/// What no waiting mends.
+pub async fn take_over_own<C: Copies>(recoverer: &Recoverer<C>) -> Result<(), TakeOverError> {
+    let owner = recoverer.node;
+    let mut told: Option<Instant> = None;
+    while recoverer.metadata.image().segments_left_by(owner).next().is_some() {
+        match recoverer.take_over(owner, Loss::Refused).await {
+            Ok(taken) => {
+                info!(segments = ?taken.segments, records = taken.records, "ended what an earlier process left")
+            }
+            Err(error @ TakeOverError::Contradiction { .. }) => return Err(error),
+            Err(error) => {
+                if told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
+                    told = Some(Instant::now());
+                    warn!(%error, "the WAL segments of an earlier process of this node cannot be ended yet; it is tried again");
+                }
+                sleep(RETRY).await;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,294 @@
+//! Mirrors of the WAL's segments: who they are at the start, and rolling to others when that should change.
+//!
+//! ```text
+//!   a mirror ails, or more of them could be had ──> freeze ─> choose ─> RollSegment ─> resume with new links
+//! ```
+//!
+//! One task owns the roll; each step is decided by [`Rolling`], which is pure.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aquifer_client::{MetadataClient, ProposeError};
+use aquifer_image::{Image, Outcome, RollSegment, SegmentMember};
+use aquifer_types::{DiskId, NodeId, SegmentId};
+use aquifer_wal::{Ensemble, Member, Mirror, MirrorAcks, RollEvent, RollStep, Rolling};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use crate::shared::Shared;
+
+/// How long members that just failed are left out even if that leaves too few.
+const UNFORGIVEN: Duration = Duration::from_secs(1);
+/// Pause between two looks for members while there are too few, if the metadata tells nothing new.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How long it is waited, at first, before a segment with fewer copies than wanted is rolled to one with more: several
+/// members may come back at once, and one that fails again and again must not stop the log each time.
+const GROW_AFTER: Duration = Duration::from_secs(3);
+/// The longest such wait; it doubles with each loss of a member.
+const GROW_AFTER_MAX: Duration = Duration::from_secs(60);
+/// How often a wait for too few members is told.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Makes the way to a member's copy of a segment. Must not wait.
+pub type Connect = Arc<dyn Fn(SegmentId, Member, MirrorAcks) -> Box<dyn Mirror> + Send + Sync>;
+
+/// How the WAL is mirrored (`wal.mode`).
+#[derive(Clone)]
+pub struct Mirroring {
+    /// Copies that are wanted, our own included (W).
+    pub copies: usize,
+    /// With fewer nothing is written (`wal.min.copies`).
+    pub min_copies: usize,
+    /// How many of them hold whatever is acknowledged (A), if that is not all.
+    pub needed: Option<usize>,
+    /// The ways to the members.
+    pub connect: Connect,
+}
+
+impl fmt::Debug for Mirroring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { copies, min_copies, needed, .. } = self;
+        let mut shown = f.debug_struct("Mirroring");
+        shown
+            .field("copies", copies)
+            .field("min_copies", min_copies)
+            .field("needed", needed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Mirroring {
+    /// Copies of a segment with so many members that hold whatever is acknowledged.
+    pub(crate) fn needed(&self, members: usize) -> usize {
+        self.needed.map_or(members + 1, |needed| needed.min(members + 1))
+    }
+
+    fn pick(&self, image: &Image, node: NodeId, without: &[NodeId]) -> Option<Vec<SegmentMember>> {
+        let members = aquifer_controller::mirrors(image, node, self.copies - 1, without);
+        (members.len() + 1 >= self.min_copies).then_some(members)
+    }
+
+    /// Members for this process's first segment, once there are enough.
+    pub(crate) async fn first_members(&self, metadata: &MetadataClient, node: NodeId) -> Vec<SegmentMember> {
+        let mut changes = metadata.changes();
+        let mut told: Option<Instant> = None;
+        loop {
+            let image = changes.borrow_and_update().clone();
+            if let Some(members) = self.pick(&image, node, &[]) {
+                return members;
+            }
+            if told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
+                told = Some(Instant::now());
+                let found = aquifer_controller::mirrors(&image, node, self.copies - 1, &[]).len() + 1;
+                info!(
+                    found,
+                    wanted = self.min_copies,
+                    "waiting for brokers that mirror the WAL (wal.min.copies); a single broker runs with wal.mode=local"
+                );
+            }
+            let _ = timeout(TELL_INTERVAL, changed(&mut changes)).await;
+        }
+    }
+
+    /// The copies of a segment.
+    pub(crate) fn ensemble(&self, segment: SegmentId, members: &[Member]) -> Ensemble {
+        let connect = |member, acks| (self.connect)(segment, member, acks);
+        Ensemble::new(self.needed(members.len()), members, connect)
+    }
+}
+
+/// Waits for another image; for ever once the feed has ended, which it does only with the node.
+async fn changed(images: &mut watch::Receiver<Arc<Image>>) {
+    if images.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// How the WAL names a member.
+pub(crate) fn member(member: &SegmentMember) -> Member {
+    Member { node: member.node.get(), disk: member.disk.get().as_u128() }
+}
+
+fn segment_member(member: &Member) -> SegmentMember {
+    SegmentMember { node: NodeId(member.node), disk: DiskId(Uuid::from_u128(member.disk)) }
+}
+
+/// Why the node cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[error("the WAL segment is not this process's any more: {reason}")]
+pub(crate) struct Overruled {
+    reason: String,
+}
+
+/// The task that rolls.
+pub(crate) struct Roller {
+    shared: Arc<Shared>,
+    mirroring: Mirroring,
+    disk: DiskId,
+    rolling: Rolling,
+    /// Mirrors of the present segment.
+    members: Vec<Member>,
+    grow_after: Duration,
+    /// When the present segment may give way to one with more copies.
+    grow_at: Instant,
+    frozen_at: Option<Instant>,
+}
+
+impl Roller {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        mirroring: Mirroring,
+        disk: DiskId,
+        segment: SegmentId,
+        members: Vec<Member>,
+    ) -> Self {
+        Self {
+            shared,
+            mirroring,
+            disk,
+            rolling: Rolling::new(segment.get()),
+            members,
+            grow_after: GROW_AFTER,
+            grow_at: Instant::now() + GROW_AFTER,
+            frozen_at: None,
+        }
+    }
+
+    /// Rolls whenever there is a reason, until the streams stop.
+    pub(crate) async fn run(mut self) -> Result<(), Overruled> {
+        let stop = self.shared.stop.clone();
+        stop.run_until_cancelled(self.work()).await.unwrap_or(Ok(()))
+    }
+
+    async fn work(&mut self) -> Result<(), Overruled> {
+        let mut health = self.shared.wal.mirror_health();
+        let mut images = self.shared.metadata.changes();
+        loop {
+            let ailing = health.borrow_and_update().clone();
+            let image = images.borrow_and_update().clone();
+            let lost = ailing.segment == self.rolling.segment() && !ailing.ailing.is_empty();
+            if lost {
+                self.grow_after = (self.grow_after * 2).min(GROW_AFTER_MAX);
+                for (member, reason) in &ailing.ailing {
+                    warn!(segment = ailing.segment, %member, reason, "the WAL goes on without a mirror");
+                }
+                let without = ailing.ailing.into_iter().map(|(member, _)| member).collect();
+                self.roll(without).await?;
+                continue;
+            }
+            let may_grow = self.could_grow(&image);
+            if may_grow && Instant::now() >= self.grow_at {
+                self.grow_after = GROW_AFTER.max(self.grow_after / 2);
+                self.roll(Vec::new()).await?;
+                continue;
+            }
+            tokio::select! {
+                changed = health.changed() => if changed.is_err() {
+                    // The log has ended; whoever asks it is told why.
+                    return Ok(());
+                },
+                () = changed(&mut images) => {}
+                () = sleep_until(self.grow_at), if may_grow => {}
+            }
+        }
+    }
+
+    /// Whether the next segment would have more copies, or better ones: members that shall mirror no more are replaced.
+    fn could_grow(&self, image: &Image) -> bool {
+        let Some(best) = self.mirroring.pick(image, self.shared.node, &[]) else { return false };
+        let may = |member: &&Member| aquifer_controller::may_mirror(image, &segment_member(member));
+        best.len() > self.members.iter().filter(may).count()
+    }
+
+    async fn roll(&mut self, without: Vec<Member>) -> Result<(), Overruled> {
+        let mut step = self.rolling.on(RollEvent::Wanted(without));
+        loop {
+            let event = match step {
+                RollStep::Wait => return Ok(()),
+                RollStep::Freeze => {
+                    // A log that has ended does not roll; whoever asks it is told why.
+                    let Ok(frozen) = self.shared.wal.freeze().await else { return Ok(()) };
+                    self.frozen_at = Some(Instant::now());
+                    RollEvent::Frozen(frozen.end)
+                }
+                RollStep::Choose { without } => RollEvent::Chosen(self.choose(&without).await),
+                RollStep::Ask { segment, end, members } => {
+                    self.ask(SegmentId(segment), end.0, &members).await
+                }
+                RollStep::Resume { segment, members } => return self.resume(segment, members).await,
+                RollStep::Fence { reason } => {
+                    self.shared.wal.fence(&reason);
+                    return Err(Overruled { reason });
+                }
+            };
+            step = self.rolling.on(event);
+        }
+    }
+
+    async fn choose(&self, without: &[Member]) -> Option<Vec<Member>> {
+        let mut changes = self.shared.metadata.changes();
+        let image = changes.borrow_and_update().clone();
+        let unforgiven = self.frozen_at.is_some_and(|since| since.elapsed() < UNFORGIVEN);
+        let nodes: Vec<_> = without.iter().map(|member| NodeId(member.node)).collect();
+        let chosen = self
+            .mirroring
+            .pick(&image, self.shared.node, &nodes)
+            .or_else(|| if unforgiven { None } else { self.mirroring.pick(&image, self.shared.node, &[]) });
+        if chosen.is_none() {
+            if self.shared.segments.copies() != 0 {
+                warn!(
+                    wanted = self.mirroring.min_copies,
+                    "too few brokers mirror the WAL (wal.min.copies): nothing is acknowledged until there are more"
+                );
+            }
+            self.shared.segments.set_copies(0);
+            let _ = timeout(LOOK_AGAIN, changed(&mut changes)).await;
+        }
+        chosen.map(|members| members.iter().map(member).collect())
+    }
+
+    async fn ask(&self, segment: SegmentId, end_lsn: u64, members: &[Member]) -> RollEvent {
+        let shared = &self.shared;
+        let needed = self.mirroring.needed(members.len());
+        let command = RollSegment {
+            segment,
+            end_lsn,
+            node: shared.node,
+            broker_epoch: shared.broker_epoch,
+            disk: self.disk,
+            members: members.iter().map(segment_member).collect(),
+            needed: u32::try_from(needed).expect("a few copies"),
+        };
+        match shared.metadata.propose(command).await {
+            Ok(Outcome::SegmentOpened { segment }) => RollEvent::Opened(segment.get()),
+            Ok(other) => unreachable!("RollSegment is answered by SegmentOpened, not {other:?}"),
+            Err(ProposeError::Rejected(rejection)) => RollEvent::Refused(rejection.to_string()),
+            Err(error @ (ProposeError::Unknown { .. } | ProposeError::Unavailable { .. })) => {
+                warn!(%error, %segment, "it is not known whether a WAL segment was rolled: asking again");
+                RollEvent::Unknown
+            }
+        }
+    }
+
+    async fn resume(&mut self, segment: u64, members: Vec<Member>) -> Result<(), Overruled> {
+        let (id, copies) = (SegmentId(segment), members.len() + 1);
+        let end = self.shared.wal.usage().committed.0;
+        let ensemble = self.mirroring.ensemble(id, &members);
+        // A log that has ended does not go on; whoever asks it is told why.
+        if self.shared.wal.resume(segment, ensemble).await.is_err() {
+            return Ok(());
+        }
+        self.shared.segments.rolled(end, id, copies);
+        let frozen = self.frozen_at.take().map(|since| since.elapsed());
+        info!(segment, copies, ?frozen, "rolled the WAL");
+        self.members = members;
+        self.grow_at = Instant::now() + self.grow_after;
+        // What the old segment's fewer copies hold is repaired by offloading it, so that no mirror copies history.
+        self.shared.signals.ask_flush();
+        Ok(())
+    }
+}
