@@ -149,11 +149,11 @@ fn cluster_greeting(entries: &[NodeEntry], dir: &Path) -> String {
     let bootstrap: Vec<&str> = entries.iter().map(NodeEntry::kafka).collect();
     text.push_str(&format!(
         "\n    files     {}\n\n  \
-         Each node keeps its WAL on its own disk alone (wal.mode local): what was not offloaded waits for its node.\n\n  \
+         A record is on the disks of up to three nodes before it is acknowledged (wal.mode mirror).\n\n  \
          Try, in another terminal:\n\n    \
          echo hello | kcat -P -b {} -t greetings\n    \
          kcat -C -b {first} -t greetings -e\n    \
-         kill -9 {}        # a node is lost; kcat -L -b {} shows who is left\n\n  \
+         kill -9 {}        # a node dies; kcat -L -b {} shows who leads now\n\n  \
          Ctrl-C stops all of them; the records stay.\n",
         dir.display(),
         bootstrap.join(","),

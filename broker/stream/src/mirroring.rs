@@ -13,7 +13,7 @@ use std::time::Duration;
 use aquifer_client::{MetadataClient, ProposeError};
 use aquifer_image::{Image, Outcome, RollSegment, SegmentMember};
 use aquifer_types::{DiskId, NodeId, SegmentId};
-use aquifer_wal::{Ensemble, Member, Mirror, MirrorAcks, RollEvent, RollStep, Rolling};
+use aquifer_wal::{Ensemble, Member, Mirror, MirrorAcks, MirrorHealth, RollEvent, RollStep, Rolling};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -168,15 +168,10 @@ impl Roller {
         let mut health = self.shared.wal.mirror_health();
         let mut images = self.shared.metadata.changes();
         loop {
-            let ailing = health.borrow_and_update().clone();
+            let present = health.borrow_and_update().clone();
             let image = images.borrow_and_update().clone();
-            let lost = ailing.segment == self.rolling.segment() && !ailing.ailing.is_empty();
-            if lost {
+            if let Some(without) = self.without(&present, &image) {
                 self.grow_after = (self.grow_after * 2).min(GROW_AFTER_MAX);
-                for (member, reason) in &ailing.ailing {
-                    warn!(segment = ailing.segment, %member, reason, "the WAL goes on without a mirror");
-                }
-                let without = ailing.ailing.into_iter().map(|(member, _)| member).collect();
                 self.roll(without).await?;
                 continue;
             }
@@ -195,6 +190,30 @@ impl Roller {
                 () = sleep_until(self.grow_at), if may_grow => {}
             }
         }
+    }
+
+    /// Whom the next segment should do without, if there should be one for that: members whose link ended, and slow ones if
+    /// there are enough without them. Else a slow one is waited for as long as it is taken for alive: leaving it would not help anybody.
+    fn without(&self, health: &MirrorHealth, image: &Image) -> Option<Vec<Member>> {
+        if health.segment != self.rolling.segment() || health.is_well() {
+            return None;
+        }
+        let all: Vec<_> =
+            health.lost.iter().map(|(member, _)| *member).chain(health.slow.iter().copied()).collect();
+        let nodes: Vec<_> = all.iter().map(|member| NodeId(member.node)).collect();
+        let all_live =
+            health.slow.iter().all(|member| aquifer_controller::may_mirror(image, &segment_member(member)));
+        let waits = health.lost.is_empty() && all_live;
+        if waits && self.mirroring.pick(image, self.shared.node, &nodes).is_none() {
+            return None;
+        }
+        for (member, reason) in &health.lost {
+            warn!(segment = health.segment, %member, reason, "the WAL goes on without a mirror");
+        }
+        for member in &health.slow {
+            warn!(segment = health.segment, %member, "the WAL goes on without a mirror that is slow");
+        }
+        Some(all)
     }
 
     /// Whether the next segment would have more copies, or better ones: members that shall mirror no more are replaced.

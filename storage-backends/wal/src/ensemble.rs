@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::Member;
 use crate::mirror::{Board, Mirror, MirrorAcks};
 
-/// A member that owes something for so long is not waited for: its segment is rolled.
+/// A member that owes something for so long is slow: if there are others, the segment is rolled without it.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// Room that records leave: with it a member that is full can still be told what was trimmed.
 const TELLING_BYTES: u64 = 4 * BLOCK as u64;
@@ -34,8 +34,10 @@ struct Path {
     granted_bytes: u64,
     /// The first grant: how much the member takes before something is trimmed.
     window_bytes: u64,
-    /// Why it gets no more frames: its link ended, or it owed something for too long.
+    /// Why it gets no more frames: its link ended.
     lost: Option<String>,
+    /// It owes something for too long. It still gets frames: perhaps nobody is there to replace it.
+    slow: bool,
     /// Since when it owes an acknowledgement, without any progress.
     owing_since: Option<Instant>,
 }
@@ -61,8 +63,17 @@ impl Path {
 pub struct MirrorHealth {
     /// The segment.
     pub segment: u64,
-    /// Members that the next segment should do without, and why.
-    pub ailing: Vec<(Member, String)>,
+    /// Members that get no more frames of it, and why.
+    pub lost: Vec<(Member, String)>,
+    /// Members that have owed an acknowledgement for 300 ms or longer.
+    pub slow: Vec<Member>,
+}
+
+impl MirrorHealth {
+    /// Whether nothing is wrong.
+    pub fn is_well(&self) -> bool {
+        self.lost.is_empty() && self.slow.is_empty()
+    }
 }
 
 impl Ensemble {
@@ -92,6 +103,7 @@ impl Ensemble {
             granted_bytes: 0,
             window_bytes: 0,
             lost: None,
+            slow: false,
             owing_since: None,
         };
         let paths = members.iter().enumerate().map(path).collect();
@@ -197,21 +209,21 @@ impl Ensemble {
             } else if progress || path.owing_since.is_none() {
                 path.owing_since = Some(now);
             }
-            if path.owing_since.is_some_and(|since| now.duration_since(since) >= PATIENCE) {
-                path.lost.get_or_insert_with(|| format!("no progress within {PATIENCE:?}"));
-            }
+            path.slow = path.owing_since.is_some_and(|since| now.duration_since(since) >= PATIENCE);
         }
     }
 
     /// When the patience with a member ends, if it stays as it is.
     pub(crate) fn patience_ends(&self) -> Option<Instant> {
-        self.present().filter_map(|path| path.owing_since).min().map(|since| since + PATIENCE)
+        let patient = self.present().filter(|path| !path.slow);
+        patient.filter_map(|path| path.owing_since).min().map(|since| since + PATIENCE)
     }
 
-    /// Members that get no more frames of this segment. What they have still counts.
-    pub(crate) fn ailing(&self) -> Vec<(Member, String)> {
-        let ailing = |path: &Path| Some((path.member, path.lost.clone()?));
-        self.paths.iter().filter_map(ailing).collect()
+    /// How the members of this `segment` are. What those that are lost have still counts.
+    pub(crate) fn health(&self, segment: u64) -> MirrorHealth {
+        let lost = |path: &Path| Some((path.member, path.lost.clone()?));
+        let slow = self.present().filter(|path| path.slow).map(|path| path.member).collect();
+        MirrorHealth { segment, lost: self.paths.iter().filter_map(lost).collect(), slow }
     }
 }
 
@@ -263,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_member_ails_when_it_owes_and_makes_no_progress() {
+    async fn a_member_is_slow_when_it_owes_and_makes_no_progress() {
         let (mut ensemble, acks) = of(3, 2);
         issue(&mut ensemble, 2, Instant::now());
         acks.iter().for_each(|acks| acks.granted(1 << 20));
@@ -277,11 +289,16 @@ mod tests {
         assert!(ensemble.patience_ends().expect("still") > ends, "progress buys time");
         tokio::time::advance(PATIENCE).await;
         ensemble.refresh(Instant::now());
-        let ailing = ensemble.ailing();
-        assert_eq!(ailing.iter().map(|(member, _)| member.node).collect::<Vec<_>>(), [1]);
+        let second = Member { node: 1, disk: 0 };
+        assert_eq!(ensemble.health(0).slow, [second]);
+        assert_eq!(ensemble.patience_ends(), None);
         acks[0].lost("its connection ended");
+        issue(&mut ensemble, 1, Instant::now());
+        acks[1].durable(3);
         ensemble.refresh(Instant::now());
-        assert_eq!(ensemble.ailing().len(), 2);
+        assert_eq!(ensemble.health(0).slow, [], "it caught up");
+        assert_eq!(ensemble.health(0).lost.len(), 1);
+        assert_eq!(ensemble.durable(), 2, "who is lost got no third frame");
     }
 
     #[tokio::test(start_paused = true)]
@@ -310,6 +327,6 @@ mod tests {
         assert_eq!((ensemble.room(), ensemble.fill_percent()), (0, 100));
         tokio::time::advance(2 * PATIENCE).await;
         ensemble.refresh(Instant::now());
-        assert_eq!(ensemble.ailing(), []);
+        assert!(ensemble.health(0).is_well());
     }
 }

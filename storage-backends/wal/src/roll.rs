@@ -105,7 +105,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         self.ensemble.refresh(Instant::now());
         self.tell_health();
         self.publish(0);
-        let ailing = !self.shared.desk.health.borrow().ailing.is_empty();
+        let ailing = !self.shared.desk.health.borrow().is_well();
         if self.closing && ailing && self.landings.is_empty() {
             // Nobody rolls for a log that ends. Its own copy has everything; whoever recovers it decides.
             self.shared.die("it was closed while mirrors owed acknowledgements".to_owned());
@@ -114,8 +114,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
 
     /// Publishes which members should be rolled away from.
     fn tell_health(&self) {
-        let ailing = self.ensemble.ailing();
-        let health = MirrorHealth { segment: self.stamp.segment, ailing };
+        let health = self.ensemble.health(self.stamp.segment);
         self.shared.desk.health.send_if_modified(|present| {
             let changed = *present != health;
             *present = health;

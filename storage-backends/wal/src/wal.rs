@@ -123,7 +123,7 @@ impl<T: Send + 'static> Wal<T> {
         self.shared.die(reason.to_owned());
     }
 
-    /// How the present segment's mirrors are. Whoever rolls waits for ailing ones here.
+    /// How the present segment's mirrors are. Whoever rolls looks here.
     pub fn mirror_health(&self) -> watch::Receiver<MirrorHealth> {
         self.shared.desk.health.subscribe()
     }

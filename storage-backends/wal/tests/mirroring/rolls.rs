@@ -55,8 +55,8 @@ async fn a_member_that_is_stuck_is_found_out_and_rolled_away_from() {
     let began = Instant::now();
     cluster.append(100);
     let mut health = cluster.wal.mirror_health();
-    let ailing = health.wait_for(|health| !health.ailing.is_empty()).await.expect("alive").clone();
-    assert_eq!(ailing.ailing[0].0, cluster.hosts[0].member());
+    let ailing = health.wait_for(|health| !health.is_well()).await.expect("alive").clone();
+    assert_eq!(ailing.slow[0], cluster.hosts[0].member());
     assert!((Duration::from_millis(300)..Duration::from_millis(400)).contains(&began.elapsed()));
     assert_eq!(cluster.wal.usage().committed, Lsn(1), "nothing is acknowledged by fewer");
     cluster.hosts[0].strike(false);
