@@ -8,7 +8,6 @@
 //!                                      server ──> HTTP, systemd
 //! ```
 
-mod active;
 mod certs;
 mod cli;
 mod commands;

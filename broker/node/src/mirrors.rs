@@ -17,7 +17,7 @@ use tracing::error;
 
 use crate::disk_id;
 use crate::options::{StorageSettings, WalMode};
-use crate::port::Port;
+use aquifer_heartbeat::Port;
 
 type Attempt<T> = Result<T, Box<dyn Error>>;
 

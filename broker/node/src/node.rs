@@ -7,6 +7,7 @@ use std::time::Duration;
 use aquifer_client::{ClientConfig, MetadataClient, ProposeError, Source};
 use aquifer_coordinator::{GroupConfig, Groups};
 use aquifer_disk::{Disk, DiskOptions};
+use aquifer_heartbeat::{Heart, Port};
 use aquifer_image::{Endpoint, FenceBroker, Outcome, RegisterBroker, SecurityProtocol};
 use aquifer_mirror::OwnCopies;
 use aquifer_partition::{Partitions, PartitionsConfig};
@@ -21,14 +22,13 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::active::{self, Heart};
 use crate::disk_id;
 use crate::health::{BrokerHealth, NodeHealth};
 use crate::http;
 use crate::metrics::{BrokerLayers, Page};
 use crate::mirrors::{Mirrors, identity};
 use crate::options::{Listener, Settings, StorageSettings};
-use crate::port::{self, Port};
+use crate::port;
 
 /// How long requests in progress may take to end after the stop began.
 const SERVING_STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -126,7 +126,7 @@ impl Node {
         // Sockets first: a port in use should be told before anything was changed.
         let clients = bind(&settings.listeners).await?;
         let http_socket = bind_http(settings.http_listen.as_deref()).await?;
-        let port = Port::open(&settings, incarnation, deciding).await?;
+        let port = port::open(&settings, incarnation, deciding).await?;
 
         let cluster_id = cluster_id(&settings)?;
         let source = port::start_quorum(&settings, cluster_id, &random, port.as_ref(), deciding).await?;
@@ -135,7 +135,7 @@ impl Node {
             Source::Remote(_) => None,
         };
         if let (Some(port), Some(quorum)) = (&port, &quorum) {
-            active::start_controller(port, quorum, settings.cluster.session, deciding);
+            aquifer_heartbeat::start_controller(port, quorum, settings.cluster.session, deciding);
         }
         let is_broker = settings.roles.broker;
         let ground = Ground { settings, clock, random, port, source };

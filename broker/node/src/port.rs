@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_client::Source;
+use aquifer_heartbeat::{HEARTBEAT, Port, instance};
 use aquifer_image::{Endpoint, SecurityProtocol};
 use aquifer_peer::{Channel, Listener, Peers, Security, TcpTransport};
 use aquifer_quorum::{
@@ -15,66 +16,32 @@ use aquifer_runtime::{OnEnd, Random, TaskGroup};
 use aquifer_types::{ClusterId, NodeId};
 use uuid::Uuid;
 
-use crate::active;
 use crate::options::Settings;
 
 /// How long a proposal of a node that is no controller may take.
 const PROPOSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// The internal port, open.
-#[derive(Clone)]
-pub(crate) struct Port {
-    pub(crate) peers: Peers,
-    pub(crate) listener: Listener,
-    /// Its listener's name, and where the others reach it.
-    pub(crate) endpoint: Endpoint,
-}
-
-impl Port {
-    /// Opens the port, if the node has one. `incarnation` tells this process from the node's others.
-    pub(crate) async fn open(
-        settings: &Settings,
-        incarnation: Uuid,
-        tasks: &TaskGroup,
-    ) -> Result<Option<Self>, Box<dyn Error>> {
-        let Some(internal) = &settings.cluster.internal else { return Ok(None) };
-        let node = NodeId(settings.node_id);
-        let transport = TcpTransport::bind(&internal.listen, node, &internal.security).await?;
-        let bound = transport.local_address()?;
-        let (host, port) =
-            internal.advertised.clone().unwrap_or_else(|| (bound.ip().to_string(), bound.port()));
-        let channels: Vec<Channel> = aquifer_quorum::CHANNELS
-            .into_iter()
-            .chain([active::HEARTBEAT])
-            .chain(aquifer_mirror::CHANNELS)
-            .collect();
-        let peers = Peers::new(node, instance(incarnation), &channels, Arc::new(transport), tasks);
-        let listener = Listener::start(&peers);
-        let security = match internal.security {
-            Security::Plain => SecurityProtocol::Plaintext,
-            Security::Tls(_) => SecurityProtocol::Ssl,
-        };
-        let endpoint = Endpoint { listener: internal.name.clone(), host, port, security };
-        Ok(Some(Self { peers, listener, endpoint }))
-    }
-
-    /// `host:port`, as the others reach it.
-    pub(crate) fn address(&self) -> String {
-        address(&self.endpoint)
-    }
-}
-
-/// `host:port` of an endpoint.
-pub(crate) fn address(endpoint: &Endpoint) -> String {
-    match endpoint.host.contains(':') {
-        true => format!("[{}]:{}", endpoint.host, endpoint.port),
-        false => format!("{}:{}", endpoint.host, endpoint.port),
-    }
-}
-
-/// What the internal port says of a process: the low half of its incarnation, by which the metadata know it too.
-pub(crate) fn instance(incarnation: Uuid) -> u64 {
-    incarnation.as_u64_pair().1
+/// Opens the internal port, if the node has one. `incarnation` tells this process from the node's others.
+pub(crate) async fn open(
+    settings: &Settings,
+    incarnation: Uuid,
+    tasks: &TaskGroup,
+) -> Result<Option<Port>, Box<dyn Error>> {
+    let Some(internal) = &settings.cluster.internal else { return Ok(None) };
+    let node = NodeId(settings.node_id);
+    let transport = TcpTransport::bind(&internal.listen, node, &internal.security).await?;
+    let bound = transport.local_address()?;
+    let (host, port) = internal.advertised.clone().unwrap_or_else(|| (bound.ip().to_string(), bound.port()));
+    let channels: Vec<Channel> =
+        aquifer_quorum::CHANNELS.into_iter().chain([HEARTBEAT]).chain(aquifer_mirror::CHANNELS).collect();
+    let peers = Peers::new(node, instance(incarnation), &channels, Arc::new(transport), tasks);
+    let listener = Listener::start(&peers);
+    let security = match internal.security {
+        Security::Plain => SecurityProtocol::Plaintext,
+        Security::Tls(_) => SecurityProtocol::Ssl,
+    };
+    let endpoint = Endpoint { listener: internal.name.clone(), host, port, security };
+    Ok(Some(Port { peers, listener, endpoint }))
 }
 
 /// Starts the node's part of the quorum, or its way to it.

@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("peer", &["runtime", "types"]),
     ("quorum", &["runtime", "types", "image", "peer"]),
     ("client", &["runtime", "types", "image", "peer", "quorum"]),
+    ("heartbeat", &["runtime", "types", "image", "controller", "peer", "quorum", "client"]),
     ("record", &[]),
     ("stream", &["runtime", "wal", "objects", "types", "image", "controller", "client"]),
     ("mirror", &["runtime", "wal", "types", "image", "peer", "client", "stream"]),

@@ -19,10 +19,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::port::{Port, address};
+use crate::port::{Port, address, instance};
 
 /// A broker's word that it is alive.
-pub(crate) const HEARTBEAT: Channel = Channel {
+pub const HEARTBEAT: Channel = Channel {
     id: 16,
     name: "heartbeat",
     class: Class::Control,
@@ -60,7 +60,7 @@ struct Fenced {
 }
 
 /// Serves heartbeats and, while `quorum` leads, decides who is dead.
-pub(crate) fn start_controller(port: &Port, quorum: &Quorum, session: Duration, tasks: &TaskGroup) {
+pub fn start_controller(port: &Port, quorum: &Quorum, session: Duration, tasks: &TaskGroup) {
     let (beats, heard) = mpsc::channel(BEATS);
     let member = quorum.clone();
     port.listener.serve(&HEARTBEAT, move |caller: Caller, beat: Bytes| {
@@ -172,7 +172,7 @@ impl Controller {
         };
         learn_address(&self.peers, &image, node, &self.listener);
         let (peers, quorum) = (self.peers.clone(), self.quorum.clone());
-        let registered = crate::port::instance(broker.incarnation);
+        let registered = instance(broker.incarnation);
         self.tasks.spawn("probe", OnEnd::Continue, async move {
             let ended = match peers.probe(node, PROBE_LIMIT).await {
                 Probe::Alive { instance } => instance != registered,
@@ -214,18 +214,24 @@ fn learn_address(peers: &Peers, image: &Image, node: NodeId, listener: &str) {
 }
 
 /// A broker's heartbeats.
-pub(crate) struct Heart {
-    pub(crate) port: Port,
-    pub(crate) source: Source,
-    pub(crate) metadata: MetadataClient,
-    pub(crate) epoch: BrokerEpoch,
-    pub(crate) interval: Duration,
+#[derive(Debug)]
+pub struct Heart {
+    /// The way to the controllers.
+    pub port: Port,
+    /// Who they are.
+    pub source: Source,
+    /// Where this broker reads that it was fenced.
+    pub metadata: MetadataClient,
+    /// Of this broker's registration.
+    pub epoch: BrokerEpoch,
+    /// From beat to beat.
+    pub interval: Duration,
 }
 
 impl Heart {
     /// Beats as a task of `tasks` until they stop, and follows where the other brokers are. When this broker is
     /// fenced the task fails.
-    pub(crate) fn start(self, tasks: &TaskGroup) {
+    pub fn start(self, tasks: &TaskGroup) {
         let stopping = tasks.stopping().clone();
         tasks.spawn("heartbeats", OnEnd::StopGroup, async move {
             tokio::select! {
