@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("services", &["runtime"]),
     ("compat", &["services"]),
     ("bench", &["runtime", "services"]),
+    ("model", &[]),
 ];
 
 #[test]
