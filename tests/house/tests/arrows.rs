@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("services", &["runtime"]),
     ("compat", &["services"]),
     ("bench", &["runtime", "services"]),
+    ("model", &[]),
 ];
 
 #[test]

@@ -116,7 +116,7 @@ struct Found {
 
 impl<C: Copies> Recoverer<C> {
     /// Ends what processes of `owner` that are dead left in the WAL, and moves its partitions to brokers that live; to nobody
-    /// if `owner` is this broker, which came back and goes on leading them. Safe to repeat and to run in several places.
+    /// if `owner` came back, this broker or another: it goes on leading them. Safe to repeat and to run in several places.
     ///
     /// # Errors
     /// [`TakeOverError::Blocked`] until more copies answer; the others say what may be tried again.
@@ -124,7 +124,7 @@ impl<C: Copies> Recoverer<C> {
         let image = self.metadata.image();
         let found = self.find(&image, owner, loss).await?;
         let segments: Vec<_> = found.ends.iter().map(|end| end.segment).collect();
-        let leaders = if owner == self.node { Vec::new() } else { leaders(&image, owner) };
+        let leaders = leaders(&image, owner);
         if segments.is_empty() && leaders.is_empty() {
             return Ok(Taken::default());
         }
@@ -228,8 +228,9 @@ impl<C: Copies> Recoverer<C> {
     }
 }
 
-/// Who leads next, unless a tail that only the owner has keeps the partitions with it.
+/// Who leads next, unless the owner came back, or a tail that only it has keeps the partitions with it.
 fn leaders(image: &Image, owner: NodeId) -> Vec<(TopicId, i32, NodeId)> {
+    let live = image.broker(owner).is_some_and(|owner| owner.fenced.is_none());
     let only_there = image.segments_of(owner).any(|segment| segment.members.is_empty());
-    if only_there { Vec::new() } else { aquifer_controller::successors(image, owner) }
+    if live || only_there { Vec::new() } else { aquifer_controller::successors(image, owner) }
 }

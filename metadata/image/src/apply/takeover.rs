@@ -117,8 +117,15 @@ fn check_commits(image: &Image, command: &TakeOver, commits: &[CommitObject]) ->
     Ok(deadlines)
 }
 
-/// Partitions move from the owner to brokers that live, each once.
+/// Partitions move from an owner that is fenced to brokers that live, each once.
+///
+/// One that came back leads on, and may have acknowledged what is in a segment of its new process by now. No seal tells
+/// that: there need not be a segment that both entries name.
 fn check_leaders(image: &Image, command: &TakeOver) -> Result<(), Rejection> {
+    let live = image.broker(command.owner).is_some_and(|owner| owner.fenced.is_none());
+    if live && !command.leaders.is_empty() {
+        return Err(conflict(command, "the broker came back and leads on".to_owned()));
+    }
     let mut moved = BTreeSet::new();
     for &(topic, partition, leader) in &command.leaders {
         let led = image.partition(topic, partition).and_then(|partition| partition.leader);

@@ -142,6 +142,18 @@ fn an_end_found_under_another_seal_is_refused() {
 }
 
 #[test]
+fn a_broker_that_came_back_keeps_its_partitions() {
+    let mut cluster = Cluster::new();
+    fence(&mut cluster);
+    // Nothing was left, so that no seal tells the recoverer's entry from one of now.
+    let late = TakeOver { leaders: vec![(cluster.topic("t"), 0, OTHER)], ..take_over(&cluster, &[]) };
+    cluster.ok(register(NODE, 2));
+    mirrored(&mut cluster);
+    assert!(matches!(cluster.refused(late), Rejection::TakeOverConflict { .. }));
+    assert_eq!(cluster.partition("t", 0).leader, Some(NODE));
+}
+
+#[test]
 fn every_segment_that_may_hold_records_is_named() {
     let mut cluster = Cluster::new();
     let first = mirrored(&mut cluster);
