@@ -3,17 +3,19 @@
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aquifer_client::MetadataClient;
 use aquifer_disk::{Disk, DiskOptions};
-use aquifer_image::OfferMirror;
+use aquifer_image::{OfferMirror, Segment, SegmentState};
 use aquifer_mirror::{Links, Member, OwnCopies, PeerCopies, Takeovers, take_over_own};
 use aquifer_objects::Store;
 use aquifer_runtime::{Clock, Random, TaskGroup};
 use aquifer_stream::{Mirroring, Recoverer};
 use aquifer_types::{BrokerEpoch, ClusterId, DiskId, NodeId};
 use aquifer_wal::{Identity, MirrorStore, MirrorStoreConfig, OpenError, WalConfig};
-use tracing::error;
+use tokio::time::timeout;
+use tracing::{error, info};
 
 use crate::disk_id;
 use crate::options::{StorageSettings, WalMode};
@@ -97,8 +99,17 @@ impl Mirrors {
         Ok(Takeovers::start(recoverer(None), tasks))
     }
 
-    /// Writes what came in, and ends.
-    pub(crate) async fn close(&self) {
+    /// Keeps copies until their owners have gone on without this broker, which left, or `limit` is over; then ends.
+    pub(crate) async fn leave(&self, metadata: &MetadataClient, limit: Duration) {
+        let node = self.port.peers.node();
+        let mirrored_here = |segment: &Segment| {
+            segment.state == SegmentState::Open && segment.members.iter().any(|member| member.node == node)
+        };
+        let mut changes = metadata.changes();
+        let left = changes.wait_for(|image| !image.segments().any(mirrored_here));
+        if timeout(limit, left).await.is_err() {
+            info!("other brokers still mirror their WAL here; they go on without it when this process ends");
+        }
         // What is not written was not acknowledged.
         let _ = self.member.store().close().await;
     }

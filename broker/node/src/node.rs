@@ -192,9 +192,6 @@ impl Node {
         let mut offloaded = Ok(());
         if let Some(broker) = self.broker {
             offloaded = broker.streams.shutdown(OFFLOAD_STOP_LIMIT).await;
-            if let Some(mirrors) = &broker.mirrors {
-                mirrors.close().await;
-            }
             broker.leave().await;
         }
         if let Err(left) = self.storing.shutdown(SERVING_STOP_LIMIT).await {
@@ -223,6 +220,9 @@ impl Broker {
             Ok(Ok(_)) => info!("left the cluster"),
             Ok(Err(error)) => warn!(%error, "left the cluster without a word"),
             Err(_) => warn!("left the cluster without a word: no answer from the controllers"),
+        }
+        if let Some(mirrors) = &self.mirrors {
+            mirrors.leave(&self.metadata, LEAVING_LIMIT).await;
         }
     }
 }

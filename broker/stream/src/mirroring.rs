@@ -192,35 +192,34 @@ impl Roller {
         }
     }
 
-    /// Whom the next segment should do without, if there should be one for that: members whose link ended, and slow ones if
-    /// there are enough without them. Else a slow one is waited for as long as it is taken for alive: leaving it would not help anybody.
+    /// Whom the next segment should do without, if there should be one for that: members whose link ended, members that left or
+    /// moved to another disk, and slow ones. While too few are left without them, who still answers is kept: leaving it would
+    /// help nobody.
     fn without(&self, health: &MirrorHealth, image: &Image) -> Option<Vec<Member>> {
-        if health.segment != self.rolling.segment() || health.is_well() {
+        if health.segment != self.rolling.segment() {
             return None;
         }
-        let all: Vec<_> =
-            health.lost.iter().map(|(member, _)| *member).chain(health.slow.iter().copied()).collect();
-        let nodes: Vec<_> = all.iter().map(|member| NodeId(member.node)).collect();
-        let all_live =
-            health.slow.iter().all(|member| aquifer_controller::may_mirror(image, &segment_member(member)));
-        let waits = health.lost.is_empty() && all_live;
-        if waits && self.mirroring.pick(image, self.shared.node, &nodes).is_none() {
+        let retired = |member: &&Member| !aquifer_controller::may_mirror(image, &segment_member(member));
+        let mut without: Vec<_> = self.members.iter().filter(retired).copied().collect();
+        let must = !health.lost.is_empty() || health.slow.iter().any(|member| without.contains(member));
+        without.extend(health.lost.iter().map(|(member, _)| *member).chain(health.slow.iter().copied()));
+        let nodes: Vec<_> = without.iter().map(|member| NodeId(member.node)).collect();
+        if without.is_empty() || (!must && self.mirroring.pick(image, self.shared.node, &nodes).is_none()) {
             return None;
         }
-        for (member, reason) in &health.lost {
+        for member in &without {
+            let reason =
+                health.lost.iter().find(|(lost, _)| lost == member).map(|(_, reason)| reason.as_str());
+            let reason =
+                reason.unwrap_or(if health.slow.contains(member) { "it is slow" } else { "it left" });
             warn!(segment = health.segment, %member, reason, "the WAL goes on without a mirror");
         }
-        for member in &health.slow {
-            warn!(segment = health.segment, %member, "the WAL goes on without a mirror that is slow");
-        }
-        Some(all)
+        Some(without)
     }
 
-    /// Whether the next segment would have more copies, or better ones: members that shall mirror no more are replaced.
+    /// Whether the next segment would have more copies.
     fn could_grow(&self, image: &Image) -> bool {
-        let Some(best) = self.mirroring.pick(image, self.shared.node, &[]) else { return false };
-        let may = |member: &&Member| aquifer_controller::may_mirror(image, &segment_member(member));
-        best.len() > self.members.iter().filter(may).count()
+        self.mirroring.pick(image, self.shared.node, &[]).is_some_and(|best| best.len() > self.members.len())
     }
 
     async fn roll(&mut self, without: Vec<Member>) -> Result<(), Overruled> {

@@ -123,6 +123,10 @@ impl Ensemble {
         }
         let frame = frame();
         for path in self.paths.iter_mut().filter(|path| path.lost.is_none()) {
+            if path.slow && frame.len() as u64 > path.room() {
+                path.lost = Some(format!("no acknowledgement within {PATIENCE:?}, and no room for more"));
+                continue;
+            }
             path.link.send(frame.clone());
             path.sent_bytes += frame.len() as u64;
             path.owing_since.get_or_insert(now);
@@ -139,7 +143,8 @@ impl Ensemble {
         frames[self.needed - 1]
     }
 
-    /// Bytes that every member still takes. A segment's first frame needs no grant: with it the member learns of it.
+    /// Bytes that every member that is waited for still takes. A segment's first frame needs no grant: with it the member
+    /// learns of it.
     pub(crate) fn room(&self) -> u64 {
         self.least(Path::room)
     }
@@ -153,7 +158,7 @@ impl Ensemble {
         if self.issued == 0 {
             return u64::MAX;
         }
-        self.present().map(room).min().unwrap_or(u64::MAX)
+        self.awaited().map(room).min().unwrap_or(u64::MAX)
     }
 
     /// The same for records that are still to be queued: they may wait for a first grant.
@@ -168,12 +173,18 @@ impl Ensemble {
     }
 
     fn granting(&self) -> impl Iterator<Item = &Path> {
-        self.present().filter(|path| path.window_bytes > 0)
+        self.awaited().filter(|path| path.window_bytes > 0)
+    }
+
+    /// Members whose room counts: all that are present, but for slow ones that are not needed for an acknowledgement.
+    fn awaited(&self) -> impl Iterator<Item = &Path> {
+        let quick = self.present().filter(|path| !path.slow).count();
+        self.present().filter(move |path| !path.slow || quick < self.needed)
     }
 
     /// Whether a member's room gets short, so that it should hear what was trimmed.
     pub(crate) fn hungry(&self) -> bool {
-        self.issued > 0 && self.present().any(|path| path.room() < path.window_bytes / 2)
+        self.issued > 0 && self.awaited().any(|path| path.room() < path.window_bytes / 2)
     }
 
     fn present(&self) -> impl Iterator<Item = &Path> {
@@ -299,6 +310,21 @@ mod tests {
         assert_eq!(ensemble.health(0).slow, [], "it caught up");
         assert_eq!(ensemble.health(0).lost.len(), 1);
         assert_eq!(ensemble.durable(), 2, "who is lost got no third frame");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_member_that_is_not_needed_takes_no_room_away() {
+        let (mut ensemble, acks) = of(2, 2);
+        issue(&mut ensemble, 1, Instant::now());
+        acks[0].granted(100 * BLOCK as u64);
+        acks[0].durable(1);
+        ensemble.refresh(Instant::now());
+        assert_eq!(ensemble.room(), 0, "the other one is waited for");
+        tokio::time::advance(PATIENCE).await;
+        ensemble.refresh(Instant::now());
+        assert_eq!(ensemble.room(), 99 * BLOCK as u64);
+        issue(&mut ensemble, 1, Instant::now());
+        assert_eq!(ensemble.health(0).lost.len(), 1, "it has no room");
     }
 
     #[tokio::test(start_paused = true)]
