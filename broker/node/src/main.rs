@@ -9,18 +9,22 @@
 //! ```
 
 mod active;
+mod admin;
 mod certs;
 mod cli;
 mod commands;
 mod demo;
+mod departure;
 mod health;
 mod http;
 mod local_cluster;
 mod logging;
 mod metrics;
 mod node;
+mod node_commands;
 mod options;
 mod port;
+mod rebalancing;
 
 use std::process::ExitCode;
 
@@ -32,7 +36,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match commands::run(cli::Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             commands::report(&*error);
             ExitCode::FAILURE

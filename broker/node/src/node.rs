@@ -23,11 +23,14 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::active::{self, Heart};
+use crate::admin;
+use crate::departure::depart;
 use crate::health::{BrokerHealth, NodeHealth};
 use crate::http;
 use crate::metrics::{BrokerLayers, Page};
 use crate::options::{Listener, Settings, StorageSettings};
 use crate::port::{self, Port};
+use crate::rebalancing;
 
 /// How long requests in progress may take to end after the stop began.
 const SERVING_STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -37,6 +40,9 @@ const OFFLOAD_STOP_LIMIT: Duration = Duration::from_secs(90);
 const LEAVING_LIMIT: Duration = Duration::from_secs(3);
 /// How long recovery of the partitions may take before the node says that it is ready all the same.
 const OPENING_LIMIT: Duration = Duration::from_secs(30);
+
+/// Brokers that must be there for anything to be acknowledged: in mode `local` the owner.
+const MIN_COPIES: usize = 1;
 
 type Attempt<T> = Result<T, Box<dyn Error>>;
 
@@ -130,7 +136,9 @@ impl Node {
         };
         if let (Some(port), Some(quorum)) = (&port, &quorum) {
             active::start_controller(port, quorum, settings.cluster.session, deciding);
+            rebalancing::start(quorum, settings.cluster.rebalance, deciding);
         }
+        admin::start(&settings.metadata_dir, &source, port.as_ref(), MIN_COPIES, serving)?;
         let is_broker = settings.roles.broker;
         let ground = Ground { settings, clock, random, port, source };
         let (broker, layers) = if is_broker {
@@ -182,11 +190,26 @@ impl Node {
         groups.iter().find_map(|group| group.failure()).unwrap_or_else(stopped)
     }
 
-    /// Stops gracefully: answers what was asked, offloads everything, leaves nothing in the WAL.
+    /// Resolves when the cluster has forgotten this node for good. A node that is a controller only does not notice.
+    pub(crate) async fn forgotten(&self) {
+        if let Some(broker) = &self.broker {
+            let mut changes = broker.metadata.changes();
+            if changes.wait_for(|image| image.is_decommissioned(NodeId(broker.node))).await.is_ok() {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Stops gracefully: has others lead what it led, answers what was asked, offloads everything, leaves nothing in the
+    /// WAL.
     ///
     /// # Errors
     /// Not everything was offloaded; it stays in the WAL for the next start.
     pub(crate) async fn stop(self) -> Attempt<()> {
+        if let Some(broker) = self.broker.as_ref().filter(|broker| broker.beating.is_some()) {
+            depart(&broker.metadata, NodeId(broker.node), broker.epoch, self.storing.stopping()).await;
+        }
         if let Err(left) = self.serving.shutdown(SERVING_STOP_LIMIT).await {
             warn!(left, "requests were cut off");
         }
@@ -216,6 +239,9 @@ impl Broker {
         // It would take the fence for somebody else's.
         let _ = beating.shutdown(LEAVING_LIMIT).await;
         let node = NodeId(self.node);
+        if self.metadata.image().is_decommissioned(node) {
+            return;
+        }
         let leaving = self.metadata.propose(FenceBroker { node, broker_epoch: self.epoch });
         match timeout(LEAVING_LIMIT, leaving).await {
             Ok(Ok(_)) => info!("left the cluster"),

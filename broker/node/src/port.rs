@@ -15,8 +15,8 @@ use aquifer_runtime::{OnEnd, Random, TaskGroup};
 use aquifer_types::{ClusterId, NodeId};
 use uuid::Uuid;
 
-use crate::active;
 use crate::options::Settings;
+use crate::{active, admin};
 
 /// How long a proposal of a node that is no controller may take.
 const PROPOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ impl Port {
         let (host, port) =
             internal.advertised.clone().unwrap_or_else(|| (bound.ip().to_string(), bound.port()));
         let channels: Vec<Channel> =
-            aquifer_quorum::CHANNELS.into_iter().chain([active::HEARTBEAT]).collect();
+            aquifer_quorum::CHANNELS.into_iter().chain([active::HEARTBEAT, admin::ADMIN]).collect();
         let peers = Peers::new(node, instance(incarnation), &channels, Arc::new(transport), tasks);
         let listener = Listener::start(&peers);
         let security = match internal.security {

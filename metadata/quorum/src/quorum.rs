@@ -6,6 +6,7 @@ use std::time::Duration;
 use aquifer_image::{Command, Image, Leaving, Outcome, Rejection};
 use aquifer_runtime::{CancellationToken, TaskGroup};
 use aquifer_types::{LogIndex, NodeId};
+use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use openraft::{BasicNode, ChangeMembers, Raft, ServerState};

@@ -126,7 +126,7 @@ impl Settings {
             cluster: cluster::cluster(given, roles)?,
             cluster_id: text(given, "cluster.id")?,
             rack: text(given, "broker.rack")?,
-            metadata_dir: required_path(given, "metadata.dir", "name a directory for the quorum's log")?,
+            metadata_dir: metadata_dir(given)?,
             http_listen: text(given, "http.listen")?,
             listeners: if roles.broker { listeners(given)? } else { Vec::new() },
             network: network(given)?,
@@ -239,6 +239,15 @@ fn wal_accept_loss(given: &Given) -> Result<Option<LossPoint>, OptionError> {
     text(given, "wal.accept.loss")?
         .map(|text| text.parse().map_err(|expected| invalid(given, "wal.accept.loss", expected)))
         .transpose()
+}
+
+/// Where the quorum's log is and the admin socket; all that `aquifer node` needs.
+pub(crate) fn metadata_dir(given: &Given) -> Result<PathBuf, OptionError> {
+    required_path(
+        given,
+        "metadata.dir",
+        "name the directory of the quorum's log, with --config or --set metadata.dir=DIR",
+    )
 }
 
 /// How the store is reached; all that `aquifer store probe` needs.
@@ -361,7 +370,7 @@ pub(super) fn list(given: &Given, name: &'static str) -> Result<Vec<String>, Opt
     })
 }
 
-fn flag(given: &Given, name: &'static str) -> Result<bool, OptionError> {
+pub(super) fn flag(given: &Given, name: &'static str) -> Result<bool, OptionError> {
     Ok(value(given, name)? == Some(Value::Bool(true)))
 }
 
