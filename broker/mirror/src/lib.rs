@@ -26,4 +26,4 @@ pub use channels::CHANNELS;
 pub use copies::{OwnCopies, PeerCopies};
 pub use link::Links;
 pub use member::Member;
-pub use takeovers::{Takeovers, take_over_own};
+pub use takeovers::{Surrender, Takeovers, take_over_own};

@@ -26,10 +26,26 @@ const RETRY: Duration = Duration::from_millis(500);
 /// How often a takeover that is blocked is told again.
 const TELL_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The takeovers that this broker does or waits to do. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Takeovers {
+/// The takeovers that this broker does or waits to do.
+#[derive(Debug)]
+pub struct Takeovers<C> {
+    recoverer: Arc<Recoverer<C>>,
     blocked: watch::Receiver<BTreeMap<NodeId, String>>,
+}
+
+impl<C> Clone for Takeovers<C> {
+    fn clone(&self) -> Self {
+        Self { recoverer: Arc::clone(&self.recoverer), blocked: self.blocked.clone() }
+    }
+}
+
+/// What an operator's acceptance of loss led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surrender {
+    /// What was ended, and what was given up of it.
+    pub taken: Taken,
+    /// The dead broker's partitions, each with the offset at which it goes on: what was acknowledged from there on is lost.
+    pub goes_on_at: Vec<(String, i32, u64)>,
 }
 
 struct Task<C> {
@@ -41,12 +57,13 @@ struct Task<C> {
     told: BTreeMap<NodeId, Instant>,
 }
 
-impl Takeovers {
+impl<C: Copies + 'static> Takeovers<C> {
     /// Looks after dead brokers as a task of `tasks`.
-    pub fn start<C: Copies + 'static>(recoverer: Recoverer<C>, tasks: &TaskGroup) -> Self {
+    pub fn start(recoverer: Recoverer<C>, tasks: &TaskGroup) -> Self {
         let (blocked, receiver) = watch::channel(BTreeMap::new());
+        let recoverer = Arc::new(recoverer);
         let task = Task {
-            recoverer: Arc::new(recoverer),
+            recoverer: Arc::clone(&recoverer),
             under_way: FuturesUnordered::new(),
             not_before: BTreeMap::new(),
             blocked,
@@ -60,7 +77,23 @@ impl Takeovers {
             }
             Ok::<_, Infallible>(())
         });
-        Self { blocked: receiver }
+        Self { recoverer, blocked: receiver }
+    }
+
+    /// Takes `owner` over with the copies that answer, however few: an operator accepts that acknowledged records are lost.
+    ///
+    /// # Errors
+    /// Also that cannot be done now.
+    pub async fn surrender(&self, owner: NodeId) -> Result<Surrender, TakeOverError> {
+        let metadata = &self.recoverer.metadata;
+        let led: Vec<_> = metadata.image().led_by(owner).collect();
+        let taken = self.recoverer.take_over(owner, Loss::Accepted).await?;
+        let image = metadata.image();
+        let goes_on = |(topic, index)| {
+            let end = image.stream(image.partition(topic, index)?.data)?.end;
+            Some((image.topic(topic)?.name.to_string(), index, end))
+        };
+        Ok(Surrender { taken, goes_on_at: led.into_iter().filter_map(goes_on).collect() })
     }
 
     /// Brokers whose takeover does not come to an end here, and why: copies are missing, or the store is away.

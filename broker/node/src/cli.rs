@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::options::Format;
 
@@ -18,8 +18,13 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Run a node, or several as real processes, with everything under one directory, to try Aquifer out.
     Quickstart(Quickstart),
+    /// What the takeover of a dead broker waits for; and giving up what only lost copies had.
+    Recover(Recover),
     /// Make a CA and a certificate for each node's internal port.
     Certs(Certs),
+    /// Take a node out of service and back; ask whether it may stop. Any running node can be asked about any other.
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Work with an object store.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -86,6 +91,70 @@ pub(crate) enum StoreCommand {
         #[command(flatten)]
         sets: Sets,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Have others lead its partitions and give it nothing new until it is resumed. Waits until it leads nothing.
+    Drain(NodeWait),
+    /// Put it back into service after `drain` or `decommission`.
+    Resume(NodeTarget),
+    /// Drain it, take its vote, and forget it. Waits until nothing of it is left; then it may be switched off.
+    Decommission(NodeWait),
+    /// Whether stopping it now would harm: exits 0 if not, 3 with every reason if so, 1 on an error.
+    SafeToStop(NodeTarget),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeTarget {
+    /// The node's `node.id`.
+    pub(crate) id: u32,
+    /// How to answer.
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: NodeFormat,
+    #[command(flatten)]
+    pub(crate) way: Way,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Recover {
+    #[command(flatten)]
+    pub(crate) target: NodeTarget,
+    /// Take the broker over with the copies that answer, however few. Acknowledged records may be lost: what is given up is
+    /// printed. Only when its disk and those of its mirrors will not come back.
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeWait {
+    #[command(flatten)]
+    pub(crate) target: NodeTarget,
+    /// How long to wait. What was asked for goes on afterwards.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) timeout: u64,
+}
+
+/// How to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NodeFormat {
+    /// For people.
+    Text,
+    /// One line of JSON, for tools.
+    Json,
+}
+
+/// Which running node is asked: its admin socket.
+#[derive(Debug, Args)]
+pub(crate) struct Way {
+    /// The configuration file of a node on this machine; only `metadata.dir` is looked at.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sets: Sets,
+    /// The socket itself, instead of `admin.sock` in `metadata.dir`.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use aquifer_runtime::{Clock, Random};
 use tokio::runtime::Runtime;
@@ -14,13 +15,14 @@ use crate::demo;
 use crate::local_cluster::{LocalCluster, NodeEntry, Plan};
 use crate::logging;
 use crate::node::Node;
+use crate::node_commands;
 use crate::options::{Given, OptionError, Settings, store_options};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// Runs a subcommand to its end.
-pub(crate) fn run(command: Command) -> Outcome {
-    match command {
+/// Runs a subcommand to its end; what the process exits with.
+pub(crate) fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
+    let done: Outcome = match command {
         Command::Serve(arguments) => serve(&arguments),
         Command::Quickstart(arguments) => quickstart(&arguments),
         Command::Certs(Certs { dir, nodes }) => {
@@ -28,12 +30,15 @@ pub(crate) fn run(command: Command) -> Outcome {
             show(&certs::advice(&dir, &nodes));
             Ok(())
         }
+        Command::Node(command) => return node_commands::run(&command),
+        Command::Recover(recover) => return node_commands::recover(&recover),
         Command::Store(StoreCommand::Probe { url, config, sets }) => probe(&url, config.as_deref(), &sets),
         Command::Options { format } => {
             show(&format.render());
             Ok(())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Tells the operator why the command failed, with all causes.
@@ -53,7 +58,7 @@ pub(crate) fn report(error: &dyn Error) {
 }
 
 #[expect(clippy::print_stdout, reason = "the command line's own voice")]
-fn show(text: &str) {
+pub(crate) fn show(text: &str) {
     println!("{}", text.trim_end());
 }
 
@@ -189,7 +194,7 @@ fn probe(url: &str, config: Option<&Path>, sets: &Sets) -> Outcome {
     })
 }
 
-fn given(config: Option<&Path>, sets: &Sets) -> Result<Given, OptionError> {
+pub(crate) fn given(config: Option<&Path>, sets: &Sets) -> Result<Given, OptionError> {
     let mut given = Given::default();
     if let Some(path) = config {
         given.file(&PathBuf::from(path))?;
@@ -199,7 +204,7 @@ fn given(config: Option<&Path>, sets: &Sets) -> Result<Given, OptionError> {
     Ok(given)
 }
 
-fn runtime() -> std::io::Result<Runtime> {
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("aquifer").build()
 }
 
@@ -212,6 +217,7 @@ async fn until_stopped(node: &Node) -> Outcome {
             interrupted?;
             info!("interrupted: stopping");
         }
+        () = node.forgotten() => info!("nothing of this node is left in the cluster: stopping for good"),
         failure = node.failed() => return Err(failure.into()),
     }
     Ok(())

@@ -4,15 +4,16 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use aquifer_runtime::{OnEnd, TaskGroup};
+use aquifer_runtime::{CancellationToken, OnEnd, TaskGroup};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, timeout};
@@ -58,20 +59,28 @@ pub(crate) fn serve(
                     let response = respond(&request, &*health);
                     async move { Ok::<_, Infallible>(response) }
                 });
-                let connection = http1::Builder::new()
-                    .timer(TokioTimer::new())
-                    .serve_connection(TokioIo::new(stream), service);
-                tokio::select! {
-                    // A client that breaks off is its own affair.
-                    _ = timeout(LONGEST_CONNECTION, connection) => {}
-                    () = stopping.cancelled() => {}
-                }
+                serve_connection(stream, service, &stopping).await;
                 drop(place);
                 Ok::<_, Infallible>(())
             });
         }
     });
     Ok(address)
+}
+
+/// Serves one connection until it ends, at most so long, or until `stopping`.
+pub(crate) async fn serve_connection<I, S>(stream: I, service: S, stopping: &CancellationToken)
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+{
+    let connection =
+        http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // A client that breaks off is its own affair.
+        _ = timeout(LONGEST_CONNECTION, connection) => {}
+        () = stopping.cancelled() => {}
+    }
 }
 
 fn respond(request: &Request<Incoming>, health: &dyn Health) -> Response<Full<Bytes>> {

@@ -8,10 +8,12 @@
 //!                                      server ──> HTTP, systemd
 //! ```
 
+mod admin;
 mod certs;
 mod cli;
 mod commands;
 mod demo;
+mod departure;
 mod disk_id;
 mod health;
 mod http;
@@ -20,8 +22,10 @@ mod logging;
 mod metrics;
 mod mirrors;
 mod node;
+mod node_commands;
 mod options;
 mod port;
+mod rebalancing;
 
 use std::process::ExitCode;
 
@@ -33,7 +37,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match commands::run(cli::Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             commands::report(&*error);
             ExitCode::FAILURE

@@ -2,7 +2,7 @@
 
 use std::fmt::{Result, Write};
 
-use aquifer_mirror::Takeovers;
+use aquifer_mirror::{PeerCopies, Takeovers};
 use aquifer_objects::Store;
 use aquifer_quorum::{Quorum, Role};
 use aquifer_server::Server;
@@ -22,7 +22,7 @@ pub(crate) struct BrokerLayers {
     pub(crate) streams: Streams,
     pub(crate) store: Store,
     /// In a cluster.
-    pub(crate) takeovers: Option<Takeovers>,
+    pub(crate) takeovers: Option<Takeovers<PeerCopies>>,
 }
 
 impl Page {

@@ -85,7 +85,7 @@ impl Mirrors {
         clock: &Clock,
         broker_epoch: BrokerEpoch,
         tasks: &TaskGroup,
-    ) -> Attempt<Takeovers> {
+    ) -> Attempt<Takeovers<PeerCopies>> {
         let recoverer = |own: Option<OwnCopies>| Recoverer {
             copies: PeerCopies::new(self.port.peers.clone(), own),
             metadata: metadata.clone(),

@@ -18,10 +18,13 @@ use aquifer_stream::{Streams, StreamsConfig, StreamsParts};
 use aquifer_types::{BrokerEpoch, ClusterId, NodeId};
 use aquifer_wal::{Identity, WalConfig};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::admin;
+use crate::departure::depart;
 use crate::disk_id;
 use crate::health::{BrokerHealth, NodeHealth};
 use crate::http;
@@ -29,6 +32,7 @@ use crate::metrics::{BrokerLayers, Page};
 use crate::mirrors::{Mirrors, identity};
 use crate::options::{Listener, Settings, StorageSettings};
 use crate::port;
+use crate::rebalancing;
 
 /// How long requests in progress may take to end after the stop began.
 const SERVING_STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -136,7 +140,10 @@ impl Node {
         };
         if let (Some(port), Some(quorum)) = (&port, &quorum) {
             aquifer_heartbeat::start_controller(port, quorum, settings.cluster.session, deciding);
+            rebalancing::start(quorum, settings.cluster.rebalance, deciding);
         }
+        let (tell_takeovers, looks) = watch::channel(None);
+        admin::start(&settings.metadata_dir, &source, port.as_ref(), settings.min_copies(), looks, serving)?;
         let is_broker = settings.roles.broker;
         let ground = Ground { settings, clock, random, port, source };
         let (broker, layers) = if is_broker {
@@ -145,6 +152,9 @@ impl Node {
         } else {
             (None, None)
         };
+        if let Some(layers) = &layers {
+            tell_takeovers.send_replace(layers.takeovers.clone());
+        }
         let health = NodeHealth {
             page: Page { broker: layers, quorum: quorum.clone() },
             broker: broker.as_ref().map(|broker| BrokerHealth {
@@ -181,11 +191,26 @@ impl Node {
         any_failure(&[self.serving.clone(), self.storing.clone(), self.deciding.clone()]).await
     }
 
-    /// Stops gracefully: answers what was asked, offloads everything, leaves nothing in the WAL.
+    /// Resolves when the cluster has forgotten this node for good. A node that is a controller only does not notice.
+    pub(crate) async fn forgotten(&self) {
+        if let Some(broker) = &self.broker {
+            let mut changes = broker.metadata.changes();
+            if changes.wait_for(|image| image.is_decommissioned(NodeId(broker.node))).await.is_ok() {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Stops gracefully: has others lead what it led, answers what was asked, offloads everything, leaves nothing in the
+    /// WAL.
     ///
     /// # Errors
     /// Not everything was offloaded; it stays in the WAL for the next start.
     pub(crate) async fn stop(self) -> Attempt<()> {
+        if let Some(broker) = self.broker.as_ref().filter(|broker| broker.beating.is_some()) {
+            depart(&broker.metadata, NodeId(broker.node), broker.epoch, self.storing.stopping()).await;
+        }
         if let Err(left) = self.serving.shutdown(SERVING_STOP_LIMIT).await {
             warn!(left, "requests were cut off");
         }
@@ -215,6 +240,9 @@ impl Broker {
         // It would take the fence for somebody else's.
         let _ = beating.shutdown(LEAVING_LIMIT).await;
         let node = NodeId(self.node);
+        if self.metadata.image().is_decommissioned(node) {
+            return;
+        }
         let leaving = self.metadata.propose(FenceBroker { node, broker_epoch: self.epoch });
         match timeout(LEAVING_LIMIT, leaving).await {
             Ok(Ok(_)) => info!("left the cluster"),

@@ -16,6 +16,7 @@ use aquifer_runtime::{OnEnd, Random, TaskGroup};
 use aquifer_types::{ClusterId, NodeId};
 use uuid::Uuid;
 
+use crate::admin;
 use crate::options::Settings;
 
 /// How long a proposal of a node that is no controller may take.
@@ -32,8 +33,11 @@ pub(crate) async fn open(
     let transport = TcpTransport::bind(&internal.listen, node, &internal.security).await?;
     let bound = transport.local_address()?;
     let (host, port) = internal.advertised.clone().unwrap_or_else(|| (bound.ip().to_string(), bound.port()));
-    let channels: Vec<Channel> =
-        aquifer_quorum::CHANNELS.into_iter().chain([HEARTBEAT]).chain(aquifer_mirror::CHANNELS).collect();
+    let channels: Vec<Channel> = aquifer_quorum::CHANNELS
+        .into_iter()
+        .chain([HEARTBEAT, admin::ADMIN])
+        .chain(aquifer_mirror::CHANNELS)
+        .collect();
     let peers = Peers::new(node, instance(incarnation), &channels, Arc::new(transport), tasks);
     let listener = Listener::start(&peers);
     let security = match internal.security {

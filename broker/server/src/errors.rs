@@ -72,6 +72,7 @@ impl From<Rejection> for Failure {
             Rejection::StaleBrokerEpoch { .. }
             | Rejection::BrokerFenced { .. }
             | Rejection::UnknownBroker { .. } => Code::NotController,
+            Rejection::BrokerLeaving { .. } => Code::InvalidReplicaAssignment,
             Rejection::NotStreamLeader { .. } => Code::NotLeaderOrFollower,
             _ => Code::UnknownServerError,
         };

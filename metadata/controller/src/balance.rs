@@ -10,12 +10,16 @@ use crate::placement::may_lead;
 /// Partitions that move in one round: the next one sees what came of it.
 pub const MAX_MOVES_PER_ROUND: usize = 1_000;
 
+/// Partitions of one broker that may move, by topic.
+type Share = BTreeMap<TopicId, Vec<i32>>;
+
 /// Moves that bring the cluster closer to balance, none while others are under way.
 ///
-/// A partition with replicas that a user assigned goes to the first of them that is alive, as Kafka's automatic election
-/// of preferred leaders does. All others are spread by number: no broker leads more than one above another.
+/// A partition with replicas that a user assigned goes to the first of them that is alive and not leaving, as Kafka's
+/// automatic election of preferred leaders does. All others are spread by number: no broker leads more than one above
+/// another. Of those that may move between two brokers the ones go whose topic is spread worst between the two.
 pub fn balance(image: &Image) -> Vec<MovePartition> {
-    let mut shares: BTreeMap<NodeId, Vec<(TopicId, i32)>> = BTreeMap::new();
+    let mut shares: BTreeMap<NodeId, Share> = BTreeMap::new();
     let mut loads: BTreeMap<NodeId, usize> = image
         .brokers()
         .filter(|broker| may_lead(broker))
@@ -25,6 +29,7 @@ pub fn balance(image: &Image) -> Vec<MovePartition> {
         return Vec::new();
     }
     let mut moves = Vec::new();
+    let mut of_topic: BTreeMap<(NodeId, TopicId), usize> = BTreeMap::new();
     let nodes: Vec<NodeId> = loads.keys().copied().collect();
     for node in nodes {
         for (topic, index) in image.led_by(node) {
@@ -34,18 +39,42 @@ pub fn balance(image: &Image) -> Vec<MovePartition> {
                     moves.push(MovePartition { topic, index, to: Some(to), replicas: None });
                 }
                 Some(_) => {}
-                None => shares.entry(node).or_default().push((topic, index)),
+                None => {
+                    shares.entry(node).or_default().entry(topic).or_default().push(index);
+                    *of_topic.entry((node, topic)).or_default() += 1;
+                }
             }
         }
     }
     while moves.len() < MAX_MOVES_PER_ROUND {
         let Some((from, to)) = furthest_apart(&loads, &shares) else { break };
-        let (topic, index) = shares.get_mut(&from).and_then(Vec::pop).expect("it was chosen for having some");
+        let share = shares.get_mut(&from).expect("it was chosen for having some");
+        let (topic, index) = take_worst(share, from, to, &of_topic);
         shift(&mut loads, from, to);
+        *of_topic.entry((from, topic)).or_default() -= 1;
+        *of_topic.entry((to, topic)).or_default() += 1;
         moves.push(MovePartition { topic, index, to: Some(to), replicas: None });
     }
     moves.truncate(MAX_MOVES_PER_ROUND);
     moves
+}
+
+/// Takes a partition of the topic of which `from` leads the most above what `to` leads. The share is not empty.
+fn take_worst(
+    share: &mut Share,
+    from: NodeId,
+    to: NodeId,
+    of_topic: &BTreeMap<(NodeId, TopicId), usize>,
+) -> (TopicId, i32) {
+    let led = |node, topic| of_topic.get(&(node, topic)).copied().unwrap_or(0).cast_signed();
+    let excess = |topic: &TopicId| led(from, *topic) - led(to, *topic);
+    let topic = *share.keys().max_by_key(|topic| excess(topic)).expect("not empty");
+    let indexes = share.get_mut(&topic).expect("just found");
+    let index = indexes.pop().expect("empty ones are removed");
+    if indexes.is_empty() {
+        share.remove(&topic);
+    }
+    (topic, index)
 }
 
 /// Where a user wants the partition, as far as that can be had.
@@ -64,7 +93,7 @@ fn shift(loads: &mut BTreeMap<NodeId, usize>, from: NodeId, to: NodeId) {
 /// between them makes both more equal.
 fn furthest_apart(
     loads: &BTreeMap<NodeId, usize>,
-    shares: &BTreeMap<NodeId, Vec<(TopicId, i32)>>,
+    shares: &BTreeMap<NodeId, Share>,
 ) -> Option<(NodeId, NodeId)> {
     let gives = |node: &NodeId| shares.get(node).is_some_and(|share| !share.is_empty());
     let (from, most) = loads.iter().filter(|(node, _)| gives(node)).max_by_key(|(_, led)| **led)?;
@@ -74,7 +103,7 @@ fn furthest_apart(
 
 #[cfg(test)]
 mod tests {
-    use aquifer_image::{CreateTopic, FenceBroker, HandOver, HandedOver, MovePartitions};
+    use aquifer_image::{CreateTopic, DrainBroker, FenceBroker, HandOver, HandedOver, MovePartitions};
     use uuid::Uuid;
 
     use super::*;
@@ -121,6 +150,34 @@ mod tests {
         carry_out(&mut image);
         assert_eq!(counts(&image, 3), [3, 2, 2]);
         assert_eq!(balance(&image), Vec::new());
+    }
+
+    #[test]
+    fn a_newcomer_gets_its_share_of_each_topic() {
+        let mut image = with_topic(3, &[1, 2, 1, 2, 1, 2]);
+        let create = CreateTopic {
+            name: "u".to_owned(),
+            id: TopicId(Uuid::from_u128(4)),
+            replication_factor: 1,
+            configs: Vec::new(),
+            leaders: [2, 1, 2, 1, 2, 1].map(NodeId).to_vec(),
+        };
+        apply(&mut image, create);
+        let moves = balance(&image);
+        let of_first = moves.iter().filter(|one| one.topic == TOPIC).count();
+        assert_eq!((moves.len(), of_first), (4, 2));
+        assert!(moves.iter().all(|one| one.to == Some(NodeId(3))));
+        apply(&mut image, MovePartitions { moves });
+        carry_out(&mut image);
+        assert_eq!(counts(&image, 3), [4, 4, 4]);
+    }
+
+    #[test]
+    fn who_leaves_gets_nothing() {
+        let mut image = with_topic(3, &[1, 1, 1, 1]);
+        apply(&mut image, DrainBroker { node: NodeId(3), for_good: false });
+        let moves = balance(&image);
+        assert!(moves.len() == 2 && moves.iter().all(|one| one.to == Some(NodeId(2))), "{moves:?}");
     }
 
     #[test]

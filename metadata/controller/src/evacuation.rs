@@ -1,45 +1,74 @@
 //! Where the partitions of a broker go that shall lead none.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use aquifer_image::{Image, MAX_MOVES_PER_COMMAND, MovePartition};
 use aquifer_types::NodeId;
 
 use crate::placement::{PlaceError, may_lead};
 
-/// Moves for what `node` leads and is not moving yet: each partition goes to the broker that then leads the fewest.
+/// Moves for what `node` leads and is not on its way to a broker that can take it. A partition with replicas that a user
+/// assigned goes to the first of them that can; any other to the broker that then leads the fewest.
 /// At most as many as one command takes; ask again after they were proposed.
 ///
 /// # Errors
 /// There is no other broker that could lead.
 pub fn evacuate(image: &Image, node: NodeId) -> Result<Vec<MovePartition>, PlaceError> {
-    let others = image.brokers().filter(|broker| broker.node != node && may_lead(broker));
-    let mut others: BinaryHeap<_> =
-        others.map(|broker| Reverse((coming(image, broker.node), broker.node))).collect();
+    let mut loads = loads_without(image, node);
+    let mut least: BinaryHeap<_> = loads.iter().map(|(node, led)| Reverse((*led, *node))).collect();
     let stays = image.led_by(node).filter(|(topic, index)| {
-        image.partition(*topic, *index).is_some_and(|partition| partition.moving.is_none())
+        let moving = image.partition(*topic, *index).and_then(|partition| partition.moving);
+        moving.is_none_or(|moving| !can_take(image, moving.to))
     });
     let mut moves = Vec::new();
     for (topic, index) in stays.take(MAX_MOVES_PER_COMMAND) {
-        let Some(mut least) = others.peek_mut() else { return Err(PlaceError::NoBroker) };
-        let Reverse((led, to)) = &mut *least;
+        let assigned = image.assigned_replicas(topic, index).unwrap_or_default();
+        let to = match assigned.iter().copied().find(|node| loads.contains_key(node)) {
+            Some(assigned) => assigned,
+            None => least_loaded(&mut least, &loads).ok_or(PlaceError::NoBroker)?,
+        };
+        let led = loads.get_mut(&to).expect("both ways choose among them");
         *led += 1;
-        moves.push(MovePartition { topic, index, to: Some(*to), replicas: None });
+        least.push(Reverse((*led, to)));
+        moves.push(MovePartition { topic, index, to: Some(to), replicas: None });
     }
     Ok(moves)
 }
 
-/// What a broker leads, and what is on its way to it.
-fn coming(image: &Image, node: NodeId) -> usize {
-    image.led_count(node) + image.moving().filter(|(_, to)| *to == node).count()
+fn can_take(image: &Image, node: NodeId) -> bool {
+    image.broker(node).is_some_and(may_lead)
+}
+
+/// What each of the other brokers leads, and what is on its way to it.
+fn loads_without(image: &Image, node: NodeId) -> BTreeMap<NodeId, usize> {
+    let others = image.brokers().filter(|broker| broker.node != node && may_lead(broker));
+    let mut loads: BTreeMap<_, _> =
+        others.map(|broker| (broker.node, image.led_count(broker.node))).collect();
+    for (_, to) in image.moving() {
+        loads.entry(to).and_modify(|coming| *coming += 1);
+    }
+    loads
+}
+
+/// The heap holds an entry for each count that a broker ever had; only its present one counts.
+fn least_loaded(
+    least: &mut BinaryHeap<Reverse<(usize, NodeId)>>,
+    loads: &BTreeMap<NodeId, usize>,
+) -> Option<NodeId> {
+    loop {
+        let Reverse((led, node)) = least.pop()?;
+        if loads.get(&node) == Some(&led) {
+            return Some(node);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use aquifer_image::{CreateTopic, FenceBroker, MovePartitions};
+    use aquifer_image::{CreateTopic, DrainBroker, FenceBroker, MovePartitions};
     use aquifer_types::TopicId;
     use uuid::Uuid;
 
@@ -71,6 +100,32 @@ mod tests {
         assert_eq!(targets, BTreeMap::from([(NodeId(2), 2), (NodeId(3), 3)]));
         apply(&mut image, MovePartitions { moves });
         assert_eq!(evacuate(&image, NodeId(1)), Ok(Vec::new()), "all of it moves already");
+    }
+
+    #[test]
+    fn what_was_on_its_way_to_a_broker_that_died_goes_elsewhere() {
+        let mut image = with_topic(3, &[1, 1, 3, 3]);
+        let moves = evacuate(&image, NodeId(1)).expect("two others live");
+        assert!(moves.iter().all(|one| one.to == Some(NodeId(2))));
+        apply(&mut image, MovePartitions { moves });
+        let broker_epoch = image.broker_epoch(NodeId(2)).expect("registered");
+        apply(&mut image, FenceBroker { node: NodeId(2), broker_epoch });
+        let moves = evacuate(&image, NodeId(1)).expect("one other lives");
+        assert_eq!(moves.len(), 2);
+        assert!(moves.iter().all(|one| one.to == Some(NodeId(3))));
+    }
+
+    #[test]
+    fn assigned_replicas_come_first_and_who_leaves_does_not_come() {
+        let mut image = with_topic(4, &[1, 1, 1]);
+        let topic = TopicId(Uuid::from_u128(3));
+        let replicas = Some([1, 4, 3].map(NodeId).to_vec());
+        let wish = |index| MovePartition { topic, index, to: None, replicas: replicas.clone() };
+        apply(&mut image, MovePartitions { moves: vec![wish(0), wish(1)] });
+        apply(&mut image, DrainBroker { node: NodeId(2), for_good: false });
+        let moves = evacuate(&image, NodeId(1)).expect("two others take more");
+        let targets: Vec<_> = moves.iter().map(|one| one.to.expect("a target").get()).collect();
+        assert_eq!(targets, [4, 4, 3], "two as assigned, then whoever leads the fewest");
     }
 
     #[test]

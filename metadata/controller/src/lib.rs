@@ -5,7 +5,8 @@
 //! and not recorded, is simply due again, so that a controller may die anywhere and another one go on.
 //! [`place`] chooses the leaders of new partitions, [`evacuate`] those of partitions whose broker leaves, [`successors`] those
 //! of partitions whose broker died, [`balance`] what moves so that each broker leads its share, [`mirrors`] the mirrors of a
-//! WAL segment. [`Liveness`] is the active controller's memory of whom it heard, and says who is to be fenced.
+//! WAL segment. [`Liveness`] is the active controller's memory of whom it heard, and says who is to be fenced; [`Rebalance`]
+//! is its memory of how long nothing happened, and says what moves now. [`stop_hazards`] are the reasons not to stop a node.
 //!
 //! It does not know how duties are carried out: no raft, no object store, no clock, no tasks.
 //!
@@ -20,6 +21,8 @@ mod evacuation;
 mod liveness;
 mod mirrors;
 mod placement;
+mod rebalance;
+mod stopping;
 
 pub use balance::{MAX_MOVES_PER_ROUND, balance};
 pub use duties::{Duty, MAX_DELETES_PER_ROUND, Policy, due, next_due_ms};
@@ -27,3 +30,5 @@ pub use evacuation::evacuate;
 pub use liveness::Liveness;
 pub use mirrors::{may_mirror, mirrors, successors};
 pub use placement::{PlaceError, place};
+pub use rebalance::Rebalance;
+pub use stopping::{Hazard, Voters, stop_hazards};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use aquifer_image::{Broker, Image, SegmentMember};
 use aquifer_types::{NodeId, TopicId};
 
-/// Up to `count` mirrors for a segment of `owner`, none of them in `without`: in as many racks as there are, and where the
+/// Up to `count` mirrors for a segment of `owner`, none of them in `without` or on its way out of service: in as many racks as there are, and where the
 /// fewest segments are mirrored.
 pub fn mirrors(image: &Image, owner: NodeId, count: usize, without: &[NodeId]) -> Vec<SegmentMember> {
     let mut load = BTreeMap::<NodeId, usize>::new();
@@ -35,14 +35,14 @@ pub fn mirrors(image: &Image, owner: NodeId, count: usize, without: &[NodeId]) -
     chosen
 }
 
-/// Whether a mirror that was chosen may go on: its broker lives and keeps copies on the same disk.
+/// Whether a mirror that was chosen may go on: its broker lives, stays, and keeps copies on the same disk.
 pub fn may_mirror(image: &Image, member: &SegmentMember) -> bool {
     image.broker(member.node).and_then(offered) == Some(*member)
 }
 
 /// The place that a broker has for copies of others' segments.
 fn offered(broker: &Broker) -> Option<SegmentMember> {
-    let disk = broker.mirror_disk.filter(|_| broker.is_live())?;
+    let disk = broker.mirror_disk.filter(|_| crate::placement::may_lead(broker))?;
     Some(SegmentMember { node: broker.node, disk })
 }
 
@@ -67,8 +67,8 @@ pub fn successors(image: &Image, owner: NodeId) -> Vec<(TopicId, i32, NodeId)> {
 #[cfg(test)]
 mod tests {
     use aquifer_image::{
-        Bootstrap, Command, CreateTopic, Endpoint, FenceBroker, OfferMirror, OpenSegment, RegisterBroker,
-        SecurityProtocol,
+        Bootstrap, Command, CreateTopic, DrainBroker, Endpoint, FenceBroker, OfferMirror, OpenSegment,
+        RegisterBroker, SecurityProtocol,
     };
     use aquifer_types::{ClusterId, DiskId};
     use uuid::Uuid;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn who_mirrors_least_comes_first_and_the_dead_do_not_come() {
+    fn who_mirrors_least_comes_first_and_who_is_dead_or_leaves_does_not_come() {
         let mut image = cluster_of(&["a", "a", "a", "a"]);
         let (node, members) = (NodeId(1), mirrors(&image, NodeId(1), 1, &[]));
         let broker_epoch = image.broker_epoch(node).expect("registered");
@@ -125,6 +125,8 @@ mod tests {
         assert_eq!(nodes(&mirrors(&image, NodeId(1), 2, &[])), [3, 4]);
         fence(&mut image, 3);
         assert_eq!(nodes(&mirrors(&image, NodeId(1), 2, &[])), [4, 2]);
+        apply(&mut image, DrainBroker { node: NodeId(2), for_good: false });
+        assert_eq!(nodes(&mirrors(&image, NodeId(1), 2, &[])), [4]);
     }
 
     #[test]

@@ -41,13 +41,13 @@ pub fn place(image: &Image, count: usize) -> Result<Vec<NodeId>, PlaceError> {
 
 /// Whether partitions may be given to a broker.
 pub(crate) fn may_lead(broker: &Broker) -> bool {
-    broker.is_live()
+    broker.takes_more()
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use aquifer_image::{
-        Bootstrap, Command, CreateTopic, Endpoint, FenceBroker, RegisterBroker, SecurityProtocol,
+        Bootstrap, Command, CreateTopic, DrainBroker, Endpoint, FenceBroker, RegisterBroker, SecurityProtocol,
     };
     use aquifer_types::{ClusterId, TopicId};
     use uuid::Uuid;
@@ -97,11 +97,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_fenced_broker_gets_nothing() {
+    fn a_broker_that_is_fenced_or_leaves_gets_nothing() {
         let mut image = cluster_of(3);
         let broker_epoch = image.broker_epoch(NodeId(2)).expect("registered");
         apply(&mut image, FenceBroker { node: NodeId(2), broker_epoch });
         assert_eq!(nodes(place(&image, 4)), [1, 3, 1, 3]);
+        apply(&mut image, DrainBroker { node: NodeId(3), for_good: false });
+        assert_eq!(nodes(place(&image, 2)), [1, 1]);
     }
 
     #[test]

@@ -257,6 +257,10 @@ impl Heart {
             }
             let image: Arc<Image> = changes.borrow_and_update().clone();
             let present = image.broker(node).filter(|broker| broker.epoch == self.epoch && broker.is_live());
+            if present.is_none() && image.is_decommissioned(node) {
+                // Nothing of it is left, and the node stops in good order.
+                std::future::pending::<()>().await;
+            }
             if present.is_none() {
                 return Fenced { node };
             }

@@ -58,6 +58,10 @@ impl Image {
                     "partition {topic}-{index} is led by unknown {leader}"
                 );
             }
+            if let Some(to) = partition.moving.map(|moving| moving.to) {
+                let takes = self.broker(to).is_some_and(|next| next.leaving.is_none());
+                ensure!(takes, "partition {topic}-{index} moves to {to}, which is unknown or leaves");
+            }
         }
         ensure!(self.streams.len() == 2 * self.partitions.len(), "a stream belongs to no partition");
         Ok(())
@@ -124,6 +128,7 @@ impl Image {
         for (&node, broker) in &self.brokers {
             ensure!(broker.node == node, "broker {node} is kept under another's id");
             ensure!(broker.epoch.0 <= self.applied.0, "broker {node} registered in the future");
+            ensure!(!self.is_decommissioned(node), "broker {node} is registered though it was forgotten");
         }
         for (&id, segment) in &self.segments {
             ensure!(segment.id == id, "WAL segment {id} is kept under another's id");
@@ -179,8 +184,12 @@ impl Image {
             }
         }
         for (node, old) in &older.brokers {
+            // Who was forgotten registers under a later entry, if at all.
             let epoch = self.broker_epoch(*node);
-            ensure!(epoch >= Some(old.epoch), "broker {node}: epoch went back to {epoch:?}");
+            ensure!(
+                epoch.is_none_or(|epoch| epoch >= old.epoch),
+                "broker {node}: epoch went back to {epoch:?}"
+            );
         }
         Ok(())
     }

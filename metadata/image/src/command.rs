@@ -30,6 +30,14 @@ pub enum Command {
     OfferMirror(OfferMirror),
     /// Takes a broker for dead: what it proposes is refused, and its mirrored WAL segments are sealed.
     FenceBroker(FenceBroker),
+    /// A broker says that its process is about to stop: nothing new for it until the node registers anew.
+    StopBroker(StopBroker),
+    /// Takes a broker out of service until it is resumed, or for good.
+    DrainBroker(DrainBroker),
+    /// Takes back [`Command::DrainBroker`] and [`Command::UnregisterBroker`].
+    ResumeBroker(ResumeBroker),
+    /// Forgets a node of which nothing is left; it does not come back by itself.
+    UnregisterBroker(UnregisterBroker),
     /// Asks for partitions to be led by other brokers, or withdraws that: all of it or nothing.
     MovePartitions(MovePartitions),
     /// The leader gives partitions away that were asked to move.
@@ -208,6 +216,40 @@ pub struct FenceBroker {
     pub node: NodeId,
     /// The registration that is taken for dead.
     pub broker_epoch: BrokerEpoch,
+}
+
+/// See [`Command::StopBroker`]. Moves to the broker end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopBroker {
+    /// The broker.
+    pub node: NodeId,
+    /// Its registration.
+    pub broker_epoch: BrokerEpoch,
+}
+
+/// See [`Command::DrainBroker`]. Moves to the broker end. It holds over restarts of the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainBroker {
+    /// The broker, whatever its registration.
+    pub node: NodeId,
+    /// It shall be forgotten as soon as nothing is left of it.
+    pub for_good: bool,
+}
+
+/// See [`Command::ResumeBroker`]. A process that is stopping goes on stopping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumeBroker {
+    /// The broker.
+    pub node: NodeId,
+}
+
+/// See [`Command::UnregisterBroker`]. Of a broker that is registered: refused unless it was drained for good, leads nothing,
+/// mirrors nothing, and left nothing in a mirrored WAL. Its own segments go with it: what they hold belongs to streams
+/// that it leads, or is committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnregisterBroker {
+    /// The node.
+    pub node: NodeId,
 }
 
 /// See [`Command::OpenSegment`]. Answered by [`Outcome::SegmentOpened`].
@@ -494,6 +536,10 @@ into_command!(
     AllocateProducerIds,
     OfferMirror,
     FenceBroker,
+    StopBroker,
+    DrainBroker,
+    ResumeBroker,
+    UnregisterBroker,
     MovePartitions,
     HandOver,
     OpenSegment,

@@ -66,12 +66,31 @@ pub struct Broker {
     /// Taken for dead by this entry: its proposals are refused until the node registers anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fenced: Option<LogIndex>,
+    /// On its way out of service: it gets nothing new, and what it leads goes to others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaving: Option<Leaving>,
+}
+
+/// For how long a broker leaves. A longer one takes the place of a shorter one, never the other way round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Leaving {
+    /// Its process is stopping: until the node registers anew.
+    Stop,
+    /// An operator drained it: until it is resumed.
+    Drain,
+    /// For good: it is forgotten as soon as nothing is left of it.
+    Decommission,
 }
 
 impl Broker {
     /// Whether it is taken for alive.
     pub fn is_live(&self) -> bool {
         self.fenced.is_none()
+    }
+
+    /// Whether anything new may be given to it: partitions to lead, segments to mirror.
+    pub fn takes_more(&self) -> bool {
+        self.is_live() && self.leaving.is_none()
     }
 
     /// The endpoint of a listener name.

@@ -40,6 +40,8 @@ pub struct Image {
     pub(crate) next_object: u64,
     pub(crate) next_producer: i64,
     pub(crate) brokers: OrdMap<NodeId, Arc<Broker>>,
+    /// Nodes that were forgotten for good: refused until they are resumed.
+    pub(crate) decommissioned: OrdSet<NodeId>,
     pub(crate) topics: OrdMap<TopicId, Arc<Topic>>,
     pub(crate) partitions: OrdMap<(TopicId, i32), Partition>,
     /// Replicas as a user assigned them, of partitions where one did.
@@ -92,6 +94,21 @@ impl Image {
     /// The present registration of a node.
     pub fn broker_epoch(&self, node: NodeId) -> Option<BrokerEpoch> {
         self.broker(node).map(|broker| broker.epoch)
+    }
+
+    /// Whether a node was forgotten for good.
+    pub fn is_decommissioned(&self, node: NodeId) -> bool {
+        self.decommissioned.contains(&node)
+    }
+
+    /// The nodes that were forgotten for good.
+    pub fn decommissioned(&self) -> impl Iterator<Item = NodeId> {
+        self.decommissioned.iter().copied()
+    }
+
+    /// What is in the way of forgetting a broker: one sentence each, none if nothing of it is left but what goes with it.
+    pub fn left_of(&self, node: NodeId) -> Vec<String> {
+        crate::apply::left_of(self, node)
     }
 
     /// A topic by id.

@@ -37,8 +37,8 @@ pub use codec::{DecodeError, decode_command, decode_snapshot, encode_command, en
 pub use command::*;
 pub use diff::{PartitionChange, TopicChange};
 pub use entities::{
-    Broker, Commit, CommittedRange, Endpoint, Moving, ObjectState, Partition, SecurityProtocol, Segment,
-    SegmentMember, SegmentState, Stream, StreamKind, Topic,
+    Broker, Commit, CommittedRange, Endpoint, Leaving, Moving, ObjectState, Partition, SecurityProtocol,
+    Segment, SegmentMember, SegmentState, Stream, StreamKind, Topic,
 };
 pub use image::{Changed, Configs, Image};
 pub use limits::*;

@@ -49,6 +49,29 @@ pub enum Rejection {
         /// The fencing entry.
         at: LogIndex,
     },
+    /// The broker is on its way out of service.
+    #[error("broker {node} is being drained or stopped: it takes no partitions until it is back in service")]
+    BrokerLeaving {
+        /// The node.
+        node: NodeId,
+    },
+    /// The node was forgotten for good.
+    #[error(
+        "node {node} was decommissioned and is not let in again; to take it back, run `aquifer node resume {node}` on \
+         another node, then start it"
+    )]
+    Decommissioned {
+        /// The node.
+        node: NodeId,
+    },
+    /// Something of the broker is left.
+    #[error("broker {node} cannot be forgotten: {reason}")]
+    BrokerInUse {
+        /// The node.
+        node: NodeId,
+        /// What is left.
+        reason: String,
+    },
     /// The registration lacks something.
     #[error("registration of broker {node} refused: {reason}")]
     InvalidRegistration {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aquifer_types::{ClusterId, LogIndex, NodeId, ObjectId, SegmentId, StreamId, TopicId};
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
 use crate::command::ConfigResource;
@@ -21,6 +21,8 @@ pub(crate) struct SnapshotWritten<'a> {
     next_object: u64,
     next_producer: i64,
     brokers: &'a OrdMap<NodeId, Arc<Broker>>,
+    #[serde(skip_serializing_if = "OrdSet::is_empty")]
+    decommissioned: &'a OrdSet<NodeId>,
     topics: &'a OrdMap<TopicId, Arc<Topic>>,
     partitions: &'a OrdMap<(TopicId, i32), Partition>,
     assigned: &'a OrdMap<(TopicId, i32), Arc<[NodeId]>>,
@@ -41,6 +43,8 @@ pub(crate) struct SnapshotRead {
     next_object: u64,
     next_producer: i64,
     brokers: OrdMap<NodeId, Arc<Broker>>,
+    #[serde(default)]
+    decommissioned: OrdSet<NodeId>,
     topics: OrdMap<TopicId, Arc<Topic>>,
     partitions: OrdMap<(TopicId, i32), Partition>,
     #[serde(default)]
@@ -62,6 +66,7 @@ impl<'a> SnapshotWritten<'a> {
             next_object: image.next_object,
             next_producer: image.next_producer,
             brokers: &image.brokers,
+            decommissioned: &image.decommissioned,
             topics: &image.topics,
             partitions: &image.partitions,
             assigned: &image.assigned,
@@ -85,6 +90,7 @@ impl SnapshotRead {
             next_object: self.next_object,
             next_producer: self.next_producer,
             brokers: self.brokers,
+            decommissioned: self.decommissioned,
             topics: self.topics,
             partitions: self.partitions,
             assigned: self.assigned,
@@ -105,7 +111,7 @@ pub(crate) fn derive(image: &mut Image) {
     image.topic_names = image.topics.values().map(|topic| (Arc::clone(&topic.name), topic.id)).collect();
     image.canonical_names =
         image.topics.values().map(|topic| (crate::names::canonical(&topic.name), topic.id)).collect();
-    let mut led: BTreeMap<NodeId, imbl::OrdSet<(TopicId, i32)>> = BTreeMap::new();
+    let mut led: BTreeMap<NodeId, OrdSet<(TopicId, i32)>> = BTreeMap::new();
     for (&key, partition) in &image.partitions {
         if let Some(leader) = partition.leader {
             led.entry(leader).or_default().insert(key);

@@ -3,9 +3,10 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use aquifer_image::{Command, Image, Outcome, Rejection};
+use aquifer_image::{Command, Image, Leaving, Outcome, Rejection};
 use aquifer_runtime::{CancellationToken, TaskGroup};
 use aquifer_types::{LogIndex, NodeId};
+use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use openraft::{BasicNode, ChangeMembers, Raft, ServerState};
@@ -22,6 +23,10 @@ use crate::transport::{directory_of, node_id, peer, raft_id};
 
 /// How long the tasks of a member may take to end after raft has.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// A voter that was heard within so long, and lacks no more entries than that, takes over the lead without a wait.
+const HEIR_SILENCE: Duration = Duration::from_secs(1);
+const HEIR_LAG: u64 = 100;
 
 /// How long a joining member may take to catch up.
 const JOIN_LIMIT: Duration = Duration::from_secs(30);
@@ -189,6 +194,9 @@ impl Quorum {
             }
             // A second hop would only chase a leader that is changing.
             Request::Propose(proposal) => Ok(Response::Propose(self.propose_here(proposal).await)),
+            Request::Join(peer) if self.leaves_for_good(peer.node) => {
+                Err(CallError::NotDelivered(format!("node {} was decommissioned", peer.node)))
+            }
             Request::Join(peer) => match self.leader() {
                 Some(leader) if leader.node == self.inner.node => {
                     let added = self.add_voter(peer, JOIN_LIMIT).await;
@@ -265,6 +273,30 @@ impl Quorum {
         metrics.membership_config.membership().voter_ids().any(|id| id == self.inner.member)
     }
 
+    /// On the leader: the voters that answered within `silence` and whose log ends at most `lag` entries before its own,
+    /// and the leader itself. Nobody elsewhere.
+    pub fn current_voters(&self, silence: Duration, lag: u64) -> Vec<NodeId> {
+        let receiver = self.inner.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        let (Some(heard), Some(matched)) = (&metrics.heartbeat, &metrics.replication) else {
+            return Vec::new();
+        };
+        let end = metrics.last_log_index.unwrap_or(0);
+        let is_current = |id: &u64| {
+            let heard = heard.get(id).copied().flatten().is_some_and(|at| at.elapsed() <= silence);
+            let matched = matched.get(id).copied().flatten().map_or(0, |last| last.index);
+            *id == self.inner.member || heard && matched.saturating_add(lag) >= end
+        };
+        in_order(metrics.membership_config.membership().voter_ids().filter(is_current))
+    }
+
+    /// Whether a node was or is being taken out of the cluster for good: it gets no vote again.
+    fn leaves_for_good(&self, node: NodeId) -> bool {
+        let image = self.image();
+        let leaving = image.broker(node).and_then(|broker| broker.leaving);
+        image.is_decommissioned(node) || leaving == Some(Leaving::Decommission)
+    }
+
     /// Adds a member as a voter; it must be running with [`crate::Formation::Join`]. Only the leader can.
     ///
     /// An earlier storage of the same node loses its vote in the same change. A voter that is known already gets
@@ -324,7 +356,9 @@ impl Quorum {
     pub async fn resign(&self, limit: Duration) {
         let leads = |peer: Option<Peer>| peer.is_some_and(|peer| peer.node == self.inner.node);
         let status = self.status();
-        let heir = status.voters.iter().copied().find(|voter| *voter != self.inner.node);
+        let another = |voters: &[NodeId]| voters.iter().copied().find(|voter| *voter != self.inner.node);
+        let current = self.current_voters(HEIR_SILENCE, HEIR_LAG);
+        let heir = another(&current).or_else(|| another(&status.voters));
         let (true, Some(heir)) = (status.role == Role::Leader, heir) else { return };
         self.transfer_lead(heir).await;
         let mut metrics = self.inner.raft.server_metrics();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aquifer_peer::{Security, TlsFiles};
 
 use super::given::{Given, OptionError};
-use super::settings::{endpoints, invalid, list, millis, protocol, text};
+use super::settings::{endpoints, flag, invalid, list, millis, protocol, text};
 
 /// What the node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub(crate) struct ClusterSettings {
     pub(crate) heartbeat: Duration,
     /// `broker.session.timeout.ms`
     pub(crate) session: Duration,
+    /// `auto.leader.rebalance.enable`
+    pub(crate) rebalance: bool,
 }
 
 /// The internal port.
@@ -75,7 +77,8 @@ pub(super) fn cluster(given: &Given, roles: Roles) -> Result<ClusterSettings, Op
             format!("at least four times 'broker.heartbeat.interval.ms', {}", 4 * heartbeat.as_millis());
         return Err(invalid(given, "broker.session.timeout.ms", expected));
     }
-    Ok(ClusterSettings { alone, servers, internal: internal(given, alone)?, heartbeat, session })
+    let (internal, rebalance) = (internal(given, alone)?, flag(given, "auto.leader.rebalance.enable")?);
+    Ok(ClusterSettings { alone, servers, internal, heartbeat, session, rebalance })
 }
 
 fn servers(given: &Given) -> Result<Vec<String>, OptionError> {

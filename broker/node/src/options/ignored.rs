@@ -38,8 +38,10 @@ pub(super) const IGNORED: &[(&str, &str)] = &[
     ("remote.log.*", "all data is in the object store already"),
     ("replica.*", COPIES),
     ("follower.*", COPIES),
-    ("leader.imbalance.*", COPIES),
-    ("auto.leader.rebalance.enable", COPIES),
+    (
+        "leader.imbalance.*",
+        "partitions move as soon as the cluster is at rest, see 'auto.leader.rebalance.enable'",
+    ),
     ("unclean.leader.election.enable", COPIES),
     ("eligible.leader.replicas.enable", COPIES),
     ("controlled.shutdown.*", "a graceful stop always offloads and hands over"),

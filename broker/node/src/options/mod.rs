@@ -20,6 +20,6 @@ mod value;
 
 pub(crate) use given::{Given, OptionError};
 pub(crate) use reference::Format;
-pub(crate) use settings::{Listener, Settings, StorageSettings, WalMode, store_options};
+pub(crate) use settings::{Listener, Settings, StorageSettings, WalMode, metadata_dir, store_options};
 
 pub(crate) use value::Kind;

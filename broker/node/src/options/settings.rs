@@ -120,6 +120,8 @@ pub(crate) struct Settings {
     pub(crate) network: NetworkSettings,
     pub(crate) topics: TopicDefaults,
     pub(crate) groups: GroupSettings,
+    /// `wal.min.copies`
+    pub(crate) wal_min_copies: usize,
     /// Absent for a node that is a controller only.
     pub(crate) storage: Option<StorageSettings>,
     /// Every option with its value in force.
@@ -127,6 +129,16 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// How many brokers must be there so that this node's WAL mode acknowledges anything.
+    pub(crate) fn min_copies(&self) -> usize {
+        match &self.storage {
+            Some(storage) if storage.wal_mode != WalMode::Local => storage.wal_min_copies,
+            Some(_) => 1,
+            // A controller only: the brokers of a cluster mirror unless told otherwise.
+            None => self.wal_min_copies,
+        }
+    }
+
     /// Checks what was given.
     ///
     /// # Errors
@@ -140,13 +152,14 @@ impl Settings {
             roles,
             cluster_id: text(given, "cluster.id")?,
             rack: text(given, "broker.rack")?,
-            metadata_dir: required_path(given, "metadata.dir", "name a directory for the quorum's log")?,
+            metadata_dir: metadata_dir(given)?,
             http_listen: text(given, "http.listen")?,
             listeners: if roles.broker { listeners(given)? } else { Vec::new() },
             network: network(given)?,
             topics: topics(given)?,
             groups: groups(given)?,
             storage: roles.broker.then(|| storage(given, &cluster)).transpose()?,
+            wal_min_copies: number(given, "wal.min.copies")?,
             cluster,
             shown: shown(given)?,
         })
@@ -275,6 +288,15 @@ fn wal_accept_loss(given: &Given) -> Result<Option<LossPoint>, OptionError> {
         .transpose()
 }
 
+/// Where the quorum's log is and the admin socket; all that `aquifer node` needs.
+pub(crate) fn metadata_dir(given: &Given) -> Result<PathBuf, OptionError> {
+    required_path(
+        given,
+        "metadata.dir",
+        "name the directory of the quorum's log, with --config or --set metadata.dir=DIR",
+    )
+}
+
 /// How the store is reached; all that `aquifer store probe` needs.
 pub(crate) fn store_options(given: &Given) -> Result<StoreOptions, OptionError> {
     let defaults = StoreOptions::default();
@@ -395,7 +417,7 @@ pub(super) fn list(given: &Given, name: &'static str) -> Result<Vec<String>, Opt
     })
 }
 
-fn flag(given: &Given, name: &'static str) -> Result<bool, OptionError> {
+pub(super) fn flag(given: &Given, name: &'static str) -> Result<bool, OptionError> {
     Ok(value(given, name)? == Some(Value::Bool(true)))
 }
 

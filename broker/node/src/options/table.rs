@@ -80,7 +80,8 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
     kafka(NODE, "listener.name.controller.ssl.truststore.location", Kind::Text, None, "PEM file with the cluster's CA for the internal port."),
     kafka(NODE, "broker.heartbeat.interval.ms", Kind::Int { min: 50, max: 60_000 }, Some("250"), "How often a broker tells the active controller that it is alive."),
     kafka(NODE, "broker.session.timeout.ms", Kind::Int { min: 500, max: 600_000 }, Some("2000"), "A broker that was not heard for so long is fenced. A process that ends is noticed at once, by its connections. At least four heartbeats."),
-    ours(NODE, "metadata.dir", Kind::Text, None, "Directory of the metadata quorum's log and snapshots. Give it a disk that keeps what was flushed."),
+    kafka(NODE, "auto.leader.rebalance.enable", Kind::Bool, Some("true"), "Whether the active controller moves partitions so that each broker leads its share, once nothing has happened for 10 s. A partition whose replicas were assigned by a user goes to the first of them in service, as Kafka elects the preferred leader; all others are spread by number. Brokers that are drained or stopping are emptied in any case. The same value on every controller."),
+    ours(NODE, "metadata.dir", Kind::Text, None, "Directory of the metadata quorum's log and snapshots, and of the admin socket `admin.sock`. Give it a disk that keeps what was flushed."),
     ours(NODE, "http.listen", Kind::Text, Some("127.0.0.1:9644"), "Address of the HTTP port with `/livez`, `/readyz` and `/metrics`. Empty: none."),
 
     kafka(NETWORK, "listeners", Kind::List, Some("PLAINTEXT://127.0.0.1:9092"), "Addresses to listen on, `NAME://host:port`. An empty host means all interfaces. Port 0 takes a free one."),

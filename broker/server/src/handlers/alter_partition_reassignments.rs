@@ -88,9 +88,10 @@ fn plan(
                 return Err(Failure::new(Code::InvalidReplicationFactor, message));
             }
             let stays = partition.leader.filter(|leader| replicas.contains(leader));
-            let lives = |node: &NodeId| image.broker(*node).is_some_and(Broker::is_live);
-            let next = stays.or_else(|| replicas.iter().copied().find(lives)).ok_or_else(|| {
-                let message = "None of the replicas is a broker that is alive.";
+            let able = |node: &NodeId| image.broker(*node).is_some_and(Broker::takes_more);
+            let next = stays.or_else(|| replicas.iter().copied().find(able)).ok_or_else(|| {
+                let message =
+                    "None of the replicas is a broker that is alive and not being drained or stopped.";
                 Failure::new(Code::InvalidReplicaAssignment, message)
             })?;
             (Some(next), Some(replicas))

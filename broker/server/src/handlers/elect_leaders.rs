@@ -67,8 +67,8 @@ fn plan(image: &Image, name: &str, index: i32, preferred: bool) -> Result<MovePa
     if !preferred || partition.leader == to {
         return Err(Failure::new(Code::ElectionNotNeeded, "Leader election not needed for topic partition."));
     }
-    if !to.and_then(|to| image.broker(to)).is_some_and(Broker::is_live) {
-        let message = "The preferred leader is not alive.";
+    if !to.and_then(|to| image.broker(to)).is_some_and(Broker::takes_more) {
+        let message = "The preferred leader is not alive, or it is being drained or stopped.";
         return Err(Failure::new(Code::PreferredLeaderNotAvailable, message));
     }
     Ok(MovePartition { topic: topic.id, index, to, replicas: None })

@@ -70,7 +70,10 @@ impl fmt::Display for Blocked {
         if from.len() > NAMED {
             write!(f, " and {} more partitions,", from.len() - NAMED)?;
         }
-        f.write_str(" at most. Bring one of these nodes back with its disk; to give those records up, take over with loss accepted")
+        write!(
+            f,
+            " at most. Bring one of these nodes back with its disk; to give those records up: `aquifer recover {owner} --accept-loss`"
+        )
     }
 }
 

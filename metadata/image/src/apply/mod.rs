@@ -3,6 +3,7 @@
 //! Each command is first checked against the image, then carried out without a way to fail: so a refused
 //! one changes nothing.
 
+mod leaving;
 mod moves;
 mod objects;
 mod registry;
@@ -10,6 +11,7 @@ mod segments;
 mod takeover;
 mod topics;
 
+pub(crate) use self::leaving::left_of;
 pub(crate) use self::takeover::left_by;
 use aquifer_types::{BrokerEpoch, LogIndex, NodeId};
 
@@ -39,6 +41,10 @@ impl Image {
             Command::CreatePartitions(command) => topics::create_partitions(self, command),
             Command::OfferMirror(command) => registry::offer_mirror(self, command),
             Command::FenceBroker(command) => registry::fence_broker(self, command),
+            Command::StopBroker(command) => leaving::stop(self, command),
+            Command::DrainBroker(command) => leaving::drain(self, command),
+            Command::ResumeBroker(command) => leaving::resume(self, command),
+            Command::UnregisterBroker(command) => leaving::unregister(self, command),
             Command::MovePartitions(command) => moves::start(self, command),
             Command::HandOver(command) => moves::hand_over(self, command),
             Command::OpenSegment(command) => segments::open(self, command),

@@ -25,15 +25,19 @@ fn check(image: &Image, asked: &MovePartition) -> Result<(), Rejection> {
     if image.topic(*topic).is_none() {
         return Err(Rejection::UnknownTopicId { id: *topic });
     }
-    if image.partition(*topic, *index).is_none() {
+    let Some(partition) = image.partition(*topic, *index) else {
         return Err(Rejection::UnknownPartition { topic: *topic, index: *index });
-    }
+    };
     if let Some(replicas) = replicas {
         check_count("replicas of a partition", replicas.len(), 1, MAX_REPLICAS)?;
     }
     let mut nodes = to.iter().chain(replicas.iter().flatten());
-    match nodes.find(|node| image.broker(**node).is_none()) {
-        Some(&node) => Err(Rejection::UnknownBroker { node }),
+    if let Some(&node) = nodes.find(|node| image.broker(**node).is_none()) {
+        return Err(Rejection::UnknownBroker { node });
+    }
+    let next = to.filter(|to| partition.leader != Some(*to)).and_then(|to| image.broker(to));
+    match next.filter(|next| next.leaving.is_some()) {
+        Some(next) => Err(Rejection::BrokerLeaving { node: next.node }),
         None => Ok(()),
     }
 }

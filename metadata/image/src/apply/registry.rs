@@ -9,7 +9,7 @@ use crate::command::{
     AllocateProducerIds, AlterConfigs, Bootstrap, ConfigResource, FenceBroker, OfferMirror, Outcome,
     RegisterBroker,
 };
-use crate::entities::{Broker, Segment, SegmentState};
+use crate::entities::{Broker, Leaving, Segment, SegmentState};
 use crate::image::{Configs, Image};
 use crate::limits::{
     MAX_CONFIG_NAME_BYTES, MAX_CONFIG_VALUE_BYTES, MAX_CONFIGS_PER_RESOURCE, MAX_ENDPOINTS,
@@ -44,13 +44,21 @@ pub(super) fn register_broker(image: &mut Image, command: &RegisterBroker) -> Re
         return Err(Rejection::InvalidRegistration { node, reason });
     }
     check_count("endpoints of a broker", command.endpoints.len(), 1, MAX_ENDPOINTS)?;
+    if image.is_decommissioned(node) {
+        return Err(Rejection::Decommissioned { node });
+    }
+    let leaving = image.broker(node).and_then(|broker| broker.leaving);
 
     let present = image.broker(node).filter(|present| present.incarnation == command.incarnation);
-    let (epoch, new_process, mirror_disk) = match present {
+    let (epoch, new_process, mirror_disk, leaving) = match present {
         // What was taken for dead does not come back to life: a process that is alive starts over.
         Some(Broker { fenced: Some(at), .. }) => return Err(Rejection::BrokerFenced { node, at: *at }),
-        Some(present) => (present.epoch, false, present.mirror_disk),
-        None => (BrokerEpoch::from(image.applied), true, None),
+        Some(present) => (present.epoch, false, present.mirror_disk, leaving),
+        // Who was stopping has stopped; what an operator asked for holds on.
+        None => {
+            let leaving = leaving.filter(|leaving| *leaving != Leaving::Stop);
+            (BrokerEpoch::from(image.applied), true, None, leaving)
+        }
     };
     let broker = Broker {
         node,
@@ -60,6 +68,7 @@ pub(super) fn register_broker(image: &mut Image, command: &RegisterBroker) -> Re
         rack: command.rack.clone(),
         mirror_disk,
         fenced: None,
+        leaving,
     };
     image.brokers.insert(node, Arc::new(broker));
     image.changed.brokers = image.applied;

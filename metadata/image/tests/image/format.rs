@@ -93,6 +93,17 @@ fn one_of_each_added() -> Vec<Command> {
     ]
 }
 
+/// The same for what the release in which brokers leave gracefully added.
+fn one_of_each_leaving() -> Vec<Command> {
+    let (node, broker_epoch) = (NODE, BrokerEpoch(2));
+    vec![
+        StopBroker { node, broker_epoch }.into(),
+        DrainBroker { node, for_good: true }.into(),
+        ResumeBroker { node }.into(),
+        UnregisterBroker { node }.into(),
+    ]
+}
+
 fn alter(resource: ConfigResource) -> Command {
     let changes = vec![("retention.ms".to_owned(), Some("1".to_owned())), ("segment.ms".to_owned(), None)];
     AlterConfigs { resource, changes }.into()
@@ -144,6 +155,7 @@ fn unhex(text: &str) -> Vec<u8> {
 
 const GOLDEN_COMMANDS: &str = include_str!("../golden/commands-v1.txt");
 const GOLDEN_ADDED: &str = include_str!("../golden/commands-v1-mirrors.txt");
+const GOLDEN_LEAVING: &str = include_str!("../golden/commands-v1-leaving.txt");
 const GOLDEN_SNAPSHOT: &str = include_str!("../golden/snapshot-v1.txt");
 
 #[test]
@@ -163,13 +175,14 @@ fn commands_are_written_as_in_the_first_release() {
 }
 
 #[test]
-fn commands_of_the_release_with_mirrors_stay_as_they_are() {
-    let added = one_of_each_added();
-    let written: String =
-        added.iter().map(|c| format!("{} {}\n", c.name(), hex(&encode_command(c)))).collect();
-    assert!(written == GOLDEN_ADDED, "the command format changed; it is now:\n{written}");
-    let decode = |line: &str| decode_command(&unhex(line.split_once(' ').unwrap().1)).unwrap();
-    assert_eq!(GOLDEN_ADDED.lines().map(decode).collect::<Vec<_>>(), added);
+fn commands_of_later_releases_stay_as_they_are() {
+    for (added, golden) in [(one_of_each_added(), GOLDEN_ADDED), (one_of_each_leaving(), GOLDEN_LEAVING)] {
+        let written: String =
+            added.iter().map(|c| format!("{} {}\n", c.name(), hex(&encode_command(c)))).collect();
+        assert!(written == golden, "the command format changed; it is now:\n{written}");
+        let decode = |line: &str| decode_command(&unhex(line.split_once(' ').unwrap().1)).unwrap();
+        assert_eq!(golden.lines().map(decode).collect::<Vec<_>>(), added);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aquifer_image::*;
-use aquifer_types::{BrokerEpoch, ClusterId, LogIndex, NodeId, ObjectId, StreamId};
+use aquifer_types::{BrokerEpoch, ClusterId, LogIndex, NodeId, ObjectId, StreamId, TopicId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -37,6 +37,12 @@ enum Wish {
     OpenMirrored { node: u32, needed: u32 },
     Roll { segment: Index, end_lsn: u64 },
     Fence { node: u32 },
+    Stop { node: u32 },
+    Drain { node: u32, for_good: bool },
+    Resume { node: u32 },
+    Unregister { node: u32 },
+    Move { topic: Index, to: u32 },
+    HandOver { node: u32, off: u64 },
     TakeOver { owner: u32, object: Index, parts: Vec<Part>, off: u64, leader: u32 },
 }
 
@@ -87,6 +93,13 @@ fn wish() -> impl Strategy<Value = Wish> {
         1 => (node(), 0..3_u32).prop_map(|(node, needed)| Wish::OpenMirrored { node, needed }),
         2 => (any::<Index>(), 0..9_u64).prop_map(|(segment, end_lsn)| Wish::Roll { segment, end_lsn }),
         1 => node().prop_map(|node| Wish::Fence { node }),
+        1 => node().prop_map(|node| Wish::Stop { node }),
+        1 => (node(), any::<bool>()).prop_map(|(node, for_good)| Wish::Drain { node, for_good }),
+        2 => node().prop_map(|node| Wish::Resume { node }),
+        2 => node().prop_map(|node| Wish::Unregister { node }),
+        2 => (any::<Index>(), node()).prop_map(|(topic, to)| Wish::Move { topic, to }),
+        3 => (node(), (0..20_u64).prop_map(|off| off / 19))
+            .prop_map(|(node, off)| Wish::HandOver { node, off }),
         4 => (node(), any::<Index>(), vec(a_part(), 0..3), 0..2_u64, node())
             .prop_map(|(owner, object, parts, off, leader)| Wish::TakeOver { owner, object, parts, off, leader }),
     ]
@@ -175,7 +188,8 @@ impl Run {
     }
 
     fn epoch(&self, node: NodeId) -> BrokerEpoch {
-        self.image.broker_epoch(node).expect("all nodes registered first")
+        // All nodes registered first; some were forgotten since.
+        self.image.broker_epoch(node).unwrap_or(BrokerEpoch(1))
     }
 
     /// The command that fulfils a wish now; `None` if there is nothing that it could be about.
@@ -255,6 +269,30 @@ impl Run {
             Wish::Fence { node } => {
                 let node = NodeId(*node);
                 FenceBroker { node, broker_epoch: self.epoch(node) }.into()
+            }
+            Wish::Stop { node } => {
+                let node = NodeId(*node);
+                StopBroker { node, broker_epoch: self.epoch(node) }.into()
+            }
+            Wish::Drain { node, for_good } => DrainBroker { node: NodeId(*node), for_good: *for_good }.into(),
+            Wish::Resume { node } => ResumeBroker { node: NodeId(*node) }.into(),
+            Wish::Unregister { node } => UnregisterBroker { node: NodeId(*node) }.into(),
+            Wish::Move { topic: index, to } => {
+                let topic = topic(index)?;
+                let to = Some(NodeId(*to));
+                let one = |(index, _): (i32, &Partition)| MovePartition { topic, index, to, replicas: None };
+                MovePartitions { moves: self.image.partitions_of(topic).map(one).collect() }.into()
+            }
+            Wish::HandOver { node, off } => {
+                let node = NodeId(*node);
+                let one = |(topic, index): (TopicId, i32)| {
+                    let partition = self.image.partition(topic, index)?;
+                    let asked_at = partition.moving?.asked_at;
+                    let end = self.image.stream(partition.data)?.end + off;
+                    Some(HandedOver { topic, index, asked_at, end })
+                };
+                let partitions = self.image.led_by(node).filter_map(one).collect();
+                HandOver { node, broker_epoch: self.epoch(node), partitions }.into()
             }
             Wish::TakeOver { owner, object, parts, off, leader } => {
                 self.take_over(NodeId(*owner), object, parts, *off, NodeId(*leader))?.into()

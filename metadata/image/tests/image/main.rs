@@ -4,6 +4,7 @@ mod brokers;
 mod fixture;
 mod format;
 mod histories;
+mod leaving;
 mod moves;
 mod objects;
 mod retention;

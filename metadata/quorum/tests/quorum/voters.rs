@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use aquifer_image::UnregisterBroker;
 use aquifer_quorum::{
-    Effect, Formation, MemoryStorage, Peer, ProposeError, Quorum, QuorumConfig, Role, Storage,
+    Effect, Formation, MemoryStorage, Peer, ProposeError, Quorum, QuorumConfig, Request, Role, Storage,
 };
 use aquifer_types::{LogIndex, NodeId};
 use futures::future::join_all;
@@ -54,6 +55,29 @@ async fn three_voters_elect_a_leader_and_a_follower_forwards_to_it() {
     assert_eq!(leader.image().cluster_id(), cluster);
     agree(&members).await;
     assert_eq!(get(&members[0], "by-3").as_deref(), Some("x"));
+    stop(&members).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_knows_who_keeps_up_and_no_vote_is_given_to_who_left_for_good() {
+    let lab = Lab::new();
+    let (_storages, members) = three_in_memory(&lab).await;
+    let leader = leader_of(&members).await;
+    commit(&leader, set("x", "y")).await;
+    let current = |silence| leader.current_voters(silence, 0);
+    until("all keep up", || current(PATIENCE).len() == 3).await;
+    let follower = members.iter().find(|member| member.node() != leader.node()).unwrap();
+    assert_eq!(follower.current_voters(PATIENCE, 0), [], "only the leader can tell");
+    follower.shutdown().await;
+    let silence = Duration::from_millis(500);
+    until("one is silent", || current(silence).len() == 2).await;
+    assert!(!current(silence).contains(&follower.node()));
+
+    let left = NodeId(4);
+    commit(&leader, UnregisterBroker { node: left }.into()).await;
+    let peer = Peer { node: left, directory: 7, address: "nowhere".to_owned() };
+    let refused = leader.handle(Request::Join(peer)).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("decommissioned")));
     stop(&members).await;
 }
 

@@ -1,0 +1,61 @@
+//! Brokers that cannot be taken over, and giving up what only their lost copies had.
+
+use aquifer_mirror::{PeerCopies, Surrender, Takeovers};
+use aquifer_types::NodeId;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+/// This node's takeovers, once its broker looks after them.
+pub(crate) type Looks = watch::Receiver<Option<Takeovers<PeerCopies>>>;
+
+/// How it stands with a broker's takeover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recovery {
+    pub(crate) node: NodeId,
+    /// What the takeover waits for.
+    pub(crate) blocked: Option<String>,
+}
+
+/// What was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GivenUp {
+    pub(crate) node: NodeId,
+    /// A sentence for each WAL segment that was ended where its longest copy ends.
+    pub(crate) given_up: Vec<String>,
+    pub(crate) partitions: Vec<GoesOn>,
+}
+
+/// Where a partition goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GoesOn {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    /// What was acknowledged at this offset or behind it, and is not here, is lost.
+    pub(crate) offset: u64,
+}
+
+fn takeovers(looks: &Looks) -> Result<Takeovers<PeerCopies>, String> {
+    let takeovers = looks.borrow().clone();
+    takeovers.ok_or_else(|| {
+        "this node takes over nobody: it is no broker of a cluster, or has not started yet; ask a broker"
+            .to_owned()
+    })
+}
+
+/// What a takeover waits for, as far as this broker tried.
+pub(crate) fn describe(looks: &Looks, node: NodeId) -> Result<Recovery, String> {
+    let blocked = takeovers(looks)?.blocked().remove(&node);
+    Ok(Recovery { node, blocked })
+}
+
+/// Takes the broker over with what answers.
+pub(crate) async fn accept_loss(looks: &Looks, node: NodeId) -> Result<GivenUp, String> {
+    let Surrender { taken, goes_on_at } =
+        takeovers(looks)?.surrender(node).await.map_err(|error| error.to_string())?;
+    let goes_on = |(topic, partition, offset)| GoesOn { topic, partition, offset };
+    Ok(GivenUp {
+        node,
+        given_up: taken.given_up.iter().map(ToString::to_string).collect(),
+        partitions: goes_on_at.into_iter().map(goes_on).collect(),
+    })
+}

@@ -1,0 +1,72 @@
+//! Leaving the others with everything that this broker led, before it stops.
+
+use std::time::Duration;
+
+use aquifer_client::MetadataClient;
+use aquifer_client::ProposeError;
+use aquifer_image::{Image, Rejection, StopBroker};
+use aquifer_runtime::CancellationToken;
+use aquifer_types::{BrokerEpoch, NodeId};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+/// How long the controllers may take to hear that this broker stops.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
+/// How long the others may take to take over. What they have not taken then is out of service until this node is back.
+const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+/// How long it answers on, so that clients hear from it who leads now.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Has others lead what `node` leads, still serving; returns when it leads nothing, or will not be rid of more. `failed` ends
+/// the wait.
+pub(crate) async fn depart(
+    metadata: &MetadataClient,
+    node: NodeId,
+    broker_epoch: BrokerEpoch,
+    failed: &CancellationToken,
+) {
+    let began_with = metadata.image().led_count(node);
+    let word = timeout(ASK_LIMIT, metadata.propose(StopBroker { node, broker_epoch })).await;
+    match word {
+        Ok(Ok(_)) => {}
+        Ok(Err(ProposeError::Rejected(Rejection::UnknownBroker { .. }))) => return,
+        Ok(Err(error)) => {
+            warn!(%error, partitions = began_with, "the controllers could not be told of the stop: partitions stay");
+            return;
+        }
+        Err(_) => {
+            warn!(
+                partitions = began_with,
+                "no answer from the controllers within {ASK_LIMIT:?}: partitions stay"
+            );
+            return;
+        }
+    }
+    let mut changes = metadata.changes();
+    let rid = changes.wait_for(|image| image.led_count(node) == 0 || !has_takers(image, node));
+    tokio::select! {
+        _ = timeout(DRAIN_LIMIT, rid) => {}
+        () = failed.cancelled() => {}
+    }
+    let image = metadata.image();
+    match image.led_count(node) {
+        0 if began_with == 0 => {}
+        0 => {
+            info!(partitions = began_with, "others lead what this broker led");
+            sleep(FAREWELL).await;
+        }
+        stayed if !has_takers(&image, node) => {
+            warn!(
+                stayed,
+                "no other broker is in service that could lead: partitions wait for this node to come back"
+            );
+        }
+        stayed => {
+            warn!(stayed, limit = ?DRAIN_LIMIT, "partitions were not taken over in time: they wait for this node to come back");
+        }
+    }
+}
+
+fn has_takers(image: &Image, node: NodeId) -> bool {
+    image.brokers().any(|broker| broker.node != node && broker.takes_more())
+}
