@@ -14,11 +14,13 @@
 mod disk;
 mod faulty;
 mod history;
+mod hostile;
 mod load;
 mod scale;
 
 pub use disk::{Failing, FailingDisk, SmallDisk};
 pub use faulty::{FalseClock, away, memory_mib, settled};
 pub use history::{Expected, History, Loss, Kept};
+pub use hostile::{Hostile, fetch, framed};
 pub use load::{Load, read};
 pub use scale::{Scale, measured};

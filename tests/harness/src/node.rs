@@ -180,6 +180,12 @@ impl Node {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The port of that address.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The directory of its files: `store/`, `wal/`, `metadata/`.
     #[must_use]
     pub fn dir(&self) -> &Path {
