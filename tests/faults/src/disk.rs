@@ -24,6 +24,27 @@ impl SmallDisk {
         Ok(Self { layer, _dir: dir })
     }
 
+    /// Mounts an image that has a filesystem. The image stays.
+    ///
+    /// # Errors
+    /// Without root or loop devices, or if there is no ext4 in it.
+    pub fn mount_image(image: &Path) -> Result<Self, String> {
+        let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let mounted = dir.path().join("mounted");
+        fs::create_dir(&mounted).map_err(|error| error.to_string())?;
+        let mut layer = Layer { image: image.to_owned(), mounted, device: None };
+        layer.mount()?;
+        Ok(Self { layer, _dir: dir })
+    }
+
+    /// Makes an ext4 in an image.
+    ///
+    /// # Errors
+    /// If that is not possible.
+    pub fn format(image: &Path) -> Result<(), String> {
+        run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(image)).map(drop)
+    }
+
     /// Where it is mounted.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -167,7 +188,7 @@ impl Layer {
         let layer = Self { image: dir.join(format!("{name}.image")), mounted: dir.join(name), device: None };
         let made = fs::File::create(&layer.image).and_then(|file| file.set_len(bytes));
         made.and_then(|()| fs::create_dir(&layer.mounted)).map_err(|error| error.to_string())?;
-        run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&layer.image))?;
+        SmallDisk::format(&layer.image)?;
         Ok(layer)
     }
 

@@ -17,6 +17,7 @@ mod history;
 mod hostile;
 mod load;
 mod scale;
+mod write_log;
 
 pub use disk::{Failing, FailingDisk, SmallDisk};
 pub use faulty::{FalseClock, away, memory_mib, settled};
@@ -24,3 +25,4 @@ pub use history::{Expected, History, Loss, Kept};
 pub use hostile::{Hostile, fetch, framed};
 pub use load::{Load, read};
 pub use scale::{Scale, measured};
+pub use write_log::WriteLog;
