@@ -7,7 +7,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
 confluent_kafka_version=2.16.1
-all_parts=(minio hdfs kafka python librdkafka kcat)
+all_parts=(minio hdfs kafka python librdkafka kcat faketime uml)
 
 usage() {
   cat <<USAGE
@@ -22,11 +22,13 @@ installed already is left alone.
   python   a virtual environment with confluent-kafka $confluent_kafka_version from PyPI
   librdkafka  the librdkafka inside confluent-kafka, to be linked by aquifer-bench (needs pkg-config)
   kcat     kcat from the distribution's packages (needs root, or sudo)
+  faketime libfaketime, for clocks that jump, in the same way
+  uml      User Mode Linux and dmsetup, for power cuts, in the same way; x86-64 only
 
   --check  installs nothing; says what is missing, and fails if anything is
   --help   this text
 
-Everything but kcat goes to \$AQUIFER_TEST_CACHE, now $cache
+Everything but kcat, faketime and uml goes to \$AQUIFER_TEST_CACHE, now $cache
 Needed on the machine: go 1.24 or newer for minio; Java 17 and Maven for hdfs and kafka; python3 with venv.
 USAGE
 }
@@ -42,6 +44,8 @@ has_python() { [ -f "$cache/python/complete-confluent-kafka-$confluent_kafka_ver
 # Through the link: a new Python environment asks for a new link.
 has_librdkafka() { [ -e "$cache/librdkafka/librdkafka.so" ] && [ -f "$cache/librdkafka/rdkafka.pc" ]; }
 has_kcat() { command -v kcat >/dev/null; }
+has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
+has_uml() { [ "$(uname -m)" != x86_64 ] || { command -v linux.uml && command -v dmsetup; } >/dev/null; }
 
 install_minio() {
   need go "the Go toolchain (Debian: golang-go, or go.dev)"
@@ -92,14 +96,18 @@ install_librdkafka() {
     "$version" "$directory" >"$directory/rdkafka.pc"
 }
 
-install_kcat() {
-  command -v apt-get >/dev/null || fail "kcat is missing: install it with this system's package manager"
+# install_packages PACKAGE...: from the distribution.
+install_packages() {
+  command -v apt-get >/dev/null || fail "$* is missing: install it with this system's package manager"
   local root=()
   [ "$(id -u)" = 0 ] || root=(sudo)
-  say "installing kcat from the distribution's packages"
+  say "installing $* from the distribution's packages"
   "${root[@]}" apt-get update -qq
-  "${root[@]}" apt-get install -y -qq kcat >/dev/null
+  "${root[@]}" apt-get install -y -qq "$@" >/dev/null
 }
+install_kcat() { install_packages kcat; }
+install_faketime() { install_packages libfaketime; }
+install_uml() { install_packages user-mode-linux dmsetup; }
 
 check_only=
 parts=()
@@ -107,7 +115,7 @@ for argument in "$@"; do
   case $argument in
     --help | -h) usage; exit 0 ;;
     --check) check_only=1 ;;
-    minio | hdfs | kafka | python | librdkafka | kcat) parts+=("$argument") ;;
+    minio | hdfs | kafka | python | librdkafka | kcat | faketime | uml) parts+=("$argument") ;;
     *) usage >&2; fail "unknown part or option '$argument'" ;;
   esac
 done

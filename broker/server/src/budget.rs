@@ -1,6 +1,7 @@
 //! Memory that requests may hold at once, claimed before it is used.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -12,6 +13,8 @@ const LEAST_SHARE: usize = 1 << 20;
 pub(crate) struct Budget {
     free: Arc<Semaphore>,
     total: usize,
+    /// Claims that wait.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// Memory of requests. Produce requests wait for room in the WAL and have a budget of their own, so that fetches, commits
@@ -54,23 +57,69 @@ impl RequestMemory {
 /// Produce's API key.
 const PRODUCE: i16 = 0;
 
+/// Memory of fetched records that are not sent yet. What the store is asked for has a budget of its own: consumers at
+/// the tail never wait for a store that is slow or away.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchMemory {
+    /// Of what caches hold.
+    pub(crate) cached: Budget,
+    /// Of what the store is asked for.
+    pub(crate) cold: Budget,
+}
+
+impl FetchMemory {
+    /// `total` bytes for all.
+    pub(crate) fn new(total: usize) -> Self {
+        Self { cached: Budget::new(total / 2), cold: Budget::new(total - total / 2) }
+    }
+
+    /// Bytes that are claimed now.
+    pub(crate) fn claimed(&self) -> usize {
+        self.cached.claimed() + self.cold.claimed()
+    }
+}
+
 /// Claimed bytes; given back on drop.
 #[derive(Debug, Default)]
-pub(crate) struct Claim(Option<OwnedSemaphorePermit>);
+pub(crate) struct Claim(Option<Held>);
+
+#[derive(Debug)]
+struct Held {
+    permit: OwnedSemaphorePermit,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A claim that waits; it is counted until it has its bytes, or gives up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl Budget {
     /// A budget of `total` bytes.
     pub(crate) fn new(total: usize) -> Self {
         let total = total.min(u32::MAX as usize);
-        Self { free: Arc::new(Semaphore::new(total)), total }
+        Self { free: Arc::new(Semaphore::new(total)), total, waiting: Arc::default() }
     }
 
     /// Waits until `bytes` are free. More than the whole budget is claimed as the whole budget, so
     /// that the largest request runs alone instead of never.
     pub(crate) async fn claim(&self, bytes: usize) -> Claim {
         let permits = u32::try_from(bytes.min(self.total)).expect("the total fits u32");
+        let _waiting = Waiting::new(&self.waiting);
         let permit = self.free.clone().acquire_many_owned(permits).await;
-        Claim(Some(permit.expect("the semaphore is never closed")))
+        let permit = permit.expect("the semaphore is never closed");
+        Claim(Some(Held { permit, waiting: self.waiting.clone() }))
     }
 
     /// Claims as much of `bytes` as is free now, and waits only while not even [`LEAST_SHARE`] is.
@@ -88,12 +137,17 @@ impl Budget {
 impl Claim {
     /// Bytes claimed.
     pub(crate) fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+        self.0.as_ref().map_or(0, |held| held.permit.num_permits())
+    }
+
+    /// Whether others wait for what it holds.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.bytes() > 0 && self.0.as_ref().is_some_and(|held| held.waiting.load(Ordering::Relaxed) > 0)
     }
 
     /// Gives back all but `bytes`.
     pub(crate) fn shrink(&mut self, bytes: usize) {
-        if let Some(permit) = &mut self.0 {
+        if let Some(Held { permit, .. }) = &mut self.0 {
             drop(permit.split(permit.num_permits().saturating_sub(bytes)));
         }
     }
@@ -107,10 +161,13 @@ mod tests {
     async fn a_claim_waits_for_what_others_give_back() {
         let budget = Budget::new(100);
         let first = budget.claim(80).await;
+        assert!(!first.is_wanted());
         let mut second = Box::pin(budget.claim(30));
         assert!(futures::poll!(&mut second).is_pending());
+        assert!(first.is_wanted());
         drop(first);
         let second = second.await;
+        assert!(!second.is_wanted());
         assert_eq!(budget.claimed(), 30);
         drop(second);
         assert_eq!(budget.claimed(), 0);

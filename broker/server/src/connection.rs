@@ -22,11 +22,12 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::budget::Claim;
 use crate::dispatch::{self, Answer, ClientId, Refusal};
 use crate::frame::{Frame, FrameError, FrameReader};
+use crate::pace::{HURRIED_BYTES, HURRY, Pace, Verdict};
 use crate::reply::Reply;
 use crate::server::Context;
 
@@ -69,6 +70,9 @@ pub(crate) enum ConnectionError {
     /// The peer reads nothing.
     #[error("the peer read none of its replies for {0:?}")]
     SlowReader(Duration),
+    /// The peer reads so slowly that others waited for the memory of its replies.
+    #[error("the peer read less than {HURRIED_BYTES} bytes in {HURRY:?} while others waited for the memory of its replies")]
+    HoldsUp,
 }
 
 enum Pending {
@@ -214,7 +218,7 @@ async fn write<W: AsyncWrite + Unpin>(
             gathered += gather(next.pending.resolve(unsent).await?, &mut parts, &mut claims);
             claims.extend(next.claims);
         }
-        write_all(&mut writer, &mut parts, context.config.limits.stall).await?;
+        write_all(&mut writer, &mut parts, &claims, context.config.limits.stall).await?;
         context.metrics.sent_bytes.add(gathered);
         unsent.sent(gathered);
         claims.clear();
@@ -224,21 +228,29 @@ async fn write<W: AsyncWrite + Unpin>(
 
 fn gather(reply: Reply, parts: &mut VecDeque<Bytes>, claims: &mut Vec<Claim>) -> usize {
     parts.extend(reply.parts);
-    claims.push(reply.claim);
+    claims.extend(reply.claims);
     reply.bytes
 }
 
 async fn write_all<W: AsyncWrite + Unpin>(
     writer: &mut W,
     parts: &mut VecDeque<Bytes>,
+    claims: &[Claim],
     stall: Duration,
 ) -> Result<(), ConnectionError> {
+    let mut pace = Pace::new(stall, Instant::now());
     while !parts.is_empty() {
-        let wrote = timeout(stall, write_some(writer, parts)).await;
-        let mut wrote =
-            wrote.map_err(|_| ConnectionError::SlowReader(stall))?.map_err(ConnectionError::Write)?;
-        if wrote == 0 {
-            return Err(ConnectionError::Write(io::ErrorKind::WriteZero.into()));
+        let mut wrote = match timeout(pace.patience(), write_some(writer, parts)).await {
+            Ok(wrote) => match wrote.map_err(ConnectionError::Write)? {
+                0 => return Err(ConnectionError::Write(io::ErrorKind::WriteZero.into())),
+                wrote => wrote,
+            },
+            Err(_) => 0,
+        };
+        match pace.judge(Instant::now(), wrote, claims.iter().any(Claim::is_wanted)) {
+            Verdict::GoOn => {}
+            Verdict::Stalled => return Err(ConnectionError::SlowReader(stall)),
+            Verdict::HoldsUp => return Err(ConnectionError::HoldsUp),
         }
         while let Some(first) = parts.front_mut() {
             if wrote < first.len() {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::budget::{Claim, RequestMemory};
 use crate::config::Limits;
+use crate::pace::{HURRIED_BYTES, HURRY, Pace, Verdict};
 use crate::slabs::Slabs;
 
 /// Frames up to this size go through the connection's read buffer and claim memory only once whole.
@@ -54,6 +55,9 @@ pub(crate) enum FrameError {
     /// A frame began and did not go on.
     #[error("a request stopped arriving for {0:?}")]
     Stalled(Duration),
+    /// It came so slowly that others waited for its memory.
+    #[error("a request brought less than {HURRIED_BYTES} bytes in {HURRY:?} while others waited for its memory")]
+    HoldsUp,
 }
 
 /// Reads frames in order.
@@ -94,7 +98,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         // A size that is only announced claims nothing: real bytes come first.
         self.fill(SMALL_FRAME_BYTES).await?;
         let claim = self.memory.of_frame(self.api_key(size)).claim(size).await;
-        let bytes = self.large(size).await?;
+        let bytes = self.large(size, &claim).await?;
         Ok(Some(Frame { bytes, alone: true, claim }))
     }
 
@@ -144,23 +148,32 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(read)
     }
 
-    /// Reads a large frame straight into memory of its own.
-    async fn large(&mut self, size: usize) -> Result<BytesMut, FrameError> {
+    /// Reads a large frame straight into memory of its own, which `claim` holds.
+    async fn large(&mut self, size: usize, claim: &Claim) -> Result<BytesMut, FrameError> {
         let arrived = self.buffer.len().min(size);
         // The largest slab is not much more than what the growth allows at once.
         let slab = self.slabs.take(size);
         let mut bytes = slab.unwrap_or_else(|| BytesMut::with_capacity(size.min(arrived * GROWTH)));
         bytes.extend_from_slice(&self.buffer[..arrived]);
         self.buffer.advance(arrived);
+        let mut pace = Pace::new(self.stall, Instant::now());
         while bytes.len() < size {
             if bytes.len() == bytes.capacity() {
                 bytes.reserve((bytes.len() * (GROWTH - 1)).min(size - bytes.len()));
             }
             let room = bytes.capacity().min(size) - bytes.len();
             let mut target = (&mut bytes).limit(room);
-            let more = timeout(self.stall, self.reader.read_buf(&mut target)).await;
-            if more.map_err(|_| FrameError::Stalled(self.stall))?? == 0 {
-                return Err(FrameError::Truncated);
+            let more = match timeout(pace.patience(), self.reader.read_buf(&mut target)).await {
+                Ok(read) => match read? {
+                    0 => return Err(FrameError::Truncated),
+                    more => more,
+                },
+                Err(_) => 0,
+            };
+            match pace.judge(Instant::now(), more, claim.is_wanted()) {
+                Verdict::GoOn => {}
+                Verdict::Stalled => return Err(FrameError::Stalled(self.stall)),
+                Verdict::HoldsUp => return Err(FrameError::HoldsUp),
             }
         }
         self.slabs.hand_out(&mut bytes, size);
@@ -226,6 +239,30 @@ mod tests {
             let error = reader.next().await.expect_err("malformed").to_string();
             assert!(error.starts_with(text), "{error}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_trickles_in_gives_its_memory_to_others() {
+        let memory = RequestMemory::new(1 << 20);
+        let (mut client, server) = tokio::io::duplex(200_000);
+        let mut slow = FrameReader::new(server, &limits(), memory.clone(), Slabs::default());
+        let mut begun = vec![0; SMALL_FRAME_BYTES + 4];
+        begun[..4].copy_from_slice(&(1_i32 << 20).to_be_bytes());
+        tokio::io::AsyncWriteExt::write_all(&mut client, &begun).await.expect("open");
+        let trickle = async {
+            for _ in 0..300 {
+                tokio::time::sleep(HURRY).await;
+                if tokio::io::AsyncWriteExt::write_u8(&mut client, 0).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let other = async {
+            tokio::time::sleep(HURRY * 100).await;
+            memory.of_frame(0).claim(1_000).await
+        };
+        let (slow, _, _) = tokio::join!(slow.next(), trickle, other);
+        assert!(matches!(slow, Err(FrameError::HoldsUp)), "{slow:?}");
     }
 
     #[tokio::test(start_paused = true)]

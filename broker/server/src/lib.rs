@@ -25,6 +25,7 @@ mod guard;
 mod handlers;
 mod listener;
 mod metrics;
+mod pace;
 mod reply;
 mod server;
 mod sessions;

@@ -11,7 +11,7 @@ pub(crate) struct Reply {
     pub(crate) parts: Vec<Bytes>,
     pub(crate) bytes: usize,
     /// Memory that its parts hold.
-    pub(crate) claim: Claim,
+    pub(crate) claims: [Claim; 2],
 }
 
 /// Collects a reply; what is written by reference is never copied.
@@ -81,7 +81,7 @@ impl ReplyBuilder {
         if !self.tail.is_empty() {
             self.parts.push(self.tail.freeze());
         }
-        Some(Reply { parts: self.parts, bytes, claim: Claim::default() })
+        Some(Reply { parts: self.parts, bytes, claims: Default::default() })
     }
 }
 

@@ -13,7 +13,7 @@ use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, info, warn};
 
-use crate::budget::{Budget, RequestMemory};
+use crate::budget::{FetchMemory, RequestMemory};
 use crate::config::ServerConfig;
 use crate::connection::{self, ConnectionError, Peer};
 use crate::handlers::init_producer_id::ProducerIds;
@@ -55,7 +55,7 @@ pub(crate) struct Context {
     pub(crate) requests: RequestMemory,
     pub(crate) slabs: Slabs,
     /// Memory of fetched records that are not sent yet.
-    pub(crate) fetches: Budget,
+    pub(crate) fetches: FetchMemory,
     pub(crate) sessions: FetchSessions,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) metrics: Metrics,
@@ -77,7 +77,7 @@ impl Server {
         tasks: &TaskGroup,
     ) -> Self {
         let requests = RequestMemory::new(config.limits.request_memory_bytes);
-        let fetches = Budget::new(config.limits.fetch_memory_bytes);
+        let fetches = FetchMemory::new(config.limits.fetch_memory_bytes);
         let sessions = FetchSessions::new(config.limits.max_fetch_sessions, services.random.clone());
         let (producer_ids, metrics) = (ProducerIds::default(), Metrics::default());
         let slabs = Slabs::default();

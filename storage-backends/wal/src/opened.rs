@@ -155,17 +155,12 @@ impl Opened {
         writer.begin().await?;
 
         let (stopping, ended) = (tasks.stopping().clone(), shared.ended.clone());
-        tasks.spawn("wal-writer", OnEnd::StopGroup, async move {
-            writer.run(stopping).await;
-            // A dead disk is told by every call; only a panic stops the group.
-            Ok::<_, std::convert::Infallible>(())
-        });
+        // A node whose disk is dead can acknowledge nothing: it ends, and says why, instead of looking alive.
+        tasks.spawn("wal-writer", OnEnd::StopGroup, async move { writer.run(stopping).await });
         let for_keeper = shared.clone();
         tasks.spawn("wal-keeper", OnEnd::StopGroup, async move {
-            if let Err(error) = keeper.run(ended).await {
-                for_keeper.die(error.to_string());
-            }
-            Ok::<_, std::convert::Infallible>(())
+            let kept = keeper.run(ended).await;
+            kept.inspect_err(|error| for_keeper.die(error.to_string()))
         });
         Ok(Wal::new(shared))
     }

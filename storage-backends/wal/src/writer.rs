@@ -16,7 +16,7 @@ use crate::keeper::Demand;
 use crate::ring::{Ring, RingFile};
 use crate::roll::Order;
 use crate::shared::{Entry, Framed, Shared};
-use crate::{Ensemble, Identity, Record, WalConfig};
+use crate::{Ensemble, Identity, Record, WalConfig, WalDead};
 
 /// While frames are in flight, less than this is not worth one of its own: it waits for the next to land.
 const WORTHWHILE: u64 = 64 << 10;
@@ -133,15 +133,18 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         self.land(landed)
     }
 
-    /// Runs until the log is closed or `stopping`, and everything queued is durable; or until the disk fails.
-    pub(crate) async fn run(mut self, stopping: aquifer_runtime::CancellationToken) {
+    /// Runs until the log is closed or `stopping`, and everything queued is durable; or until somebody ends it.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub(crate) async fn run(mut self, stopping: aquifer_runtime::CancellationToken) -> Result<(), WalDead> {
         let ending = Ending(self.shared.clone());
         loop {
             let (bytes, closing) = self.shared.take(&mut self.taken);
             self.taken_bytes += bytes;
             self.closing = closing;
             if self.shared.dead().is_some() {
-                return;
+                return Ok(());
             }
             self.try_roll();
             self.issue();
@@ -170,7 +173,8 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
                 biased;
                 Some(landed) = self.landings.next() => {
                     if let Err(error) = self.land(landed) {
-                        return self.shared.die(error.to_string());
+                        self.shared.die(error.to_string());
+                        return Err(self.shared.death());
                     }
                 }
                 () = told => {
@@ -191,6 +195,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         }
         self.shared.end();
         drop(ending);
+        Ok(())
     }
 
     /// Whether nothing is on its way any more that anybody waits for.

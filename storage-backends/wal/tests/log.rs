@@ -134,6 +134,10 @@ async fn nothing_is_acknowledged_after_a_failed_write() {
     assert!(matches!(node.wal.append(record(2, 1), 2), Err(AppendError::Dead(_))));
     assert!(node.wal.close().await.is_err());
     assert_eq!(node.durable(), [0]);
+    // The node hears of it, and does not look alive.
+    node.tasks.stopping().cancelled().await;
+    let failure = node.tasks.failure().expect("the disk failed");
+    assert!(failure.task == "wal-writer" && failure.reason.contains("simulated I/O error"), "{failure}");
     node.tasks.shutdown(Duration::from_secs(60)).await.expect("ends");
     machine.disk.kill();
     assert_eq!(tags(&machine.start().await.0)[0], 0);

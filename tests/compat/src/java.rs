@@ -3,12 +3,11 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use aquifer_harness::{LIMIT, kafka_classes, log_configuration, script};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::artifacts;
-use crate::node::LIMIT;
 
 /// A JVM that runs Kafka's command line tools one after the other.
 #[derive(Debug)]
@@ -58,7 +57,7 @@ impl JavaTools {
     /// # Panics
     /// If the JVM does not come up.
     pub async fn start() -> Option<Self> {
-        let classes = artifacts::kafka_classes()?;
+        let classes = kafka_classes()?;
         let mut jvm = Command::new("java")
             .args([
                 "-Xmx384m",
@@ -68,8 +67,8 @@ impl JavaTools {
                 "-cp",
                 &classes,
             ])
-            .arg(format!("-Dlog4j2.configurationFile={}", artifacts::script("log4j2.properties").display()))
-            .arg(artifacts::script("Tools.java"))
+            .arg(log_configuration())
+            .arg(script("Tools.java"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -121,11 +120,11 @@ impl JavaTools {
     /// # Panics
     /// If it does not end in time.
     pub async fn run_alone(&self, class: &str, arguments: &[&str]) -> ToolOutput {
-        let classes = artifacts::kafka_classes().expect("this JVM runs from them");
+        let classes = kafka_classes().expect("this JVM runs from them");
         let mut command = Command::new("java");
         command
             .args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &classes])
-            .arg(format!("-Dlog4j2.configurationFile={}", artifacts::script("log4j2.properties").display()))
+            .arg(log_configuration())
             .arg(class)
             .args(arguments)
             .stdin(Stdio::null())

@@ -26,7 +26,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("server", &["runtime", "types", "image", "controller", "client", "partition", "coordinator", "record"]),
     ("house", &[]),
     ("services", &["runtime"]),
-    ("compat", &["services"]),
+    ("harness", &["services"]),
+    ("compat", &["harness", "services"]),
+    ("faults", &["runtime", "harness", "services"]),
     ("bench", &["runtime", "services"]),
     ("model", &[]),
 ];

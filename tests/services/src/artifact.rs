@@ -8,6 +8,11 @@ use crate::ServiceError;
 const MINIO: &str = "minio/minio-v0.0.0-20260212201848-7aac2a2c5b7c";
 const HDFS: &str = "hdfs/3.4.3";
 const KAFKA: &str = "kafka/4.3.1";
+/// Where Debian puts it, by architecture.
+const FAKETIME: [&str; 2] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+];
 
 /// What `install.sh` installs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +27,10 @@ pub enum Artifact {
     Python,
     /// The `kcat` program.
     Kcat,
+    /// The library that shows a process another time.
+    Faketime,
+    /// A Linux kernel as a program.
+    UserModeLinux,
 }
 
 impl fmt::Display for Artifact {
@@ -32,6 +41,8 @@ impl fmt::Display for Artifact {
             Artifact::Kafka => "Apache Kafka",
             Artifact::Python => "Python with confluent-kafka",
             Artifact::Kcat => "kcat",
+            Artifact::Faketime => "libfaketime",
+            Artifact::UserModeLinux => "User Mode Linux",
         })
     }
 }
@@ -45,6 +56,8 @@ impl Artifact {
             Artifact::Kafka => "kafka",
             Artifact::Python => "python",
             Artifact::Kcat => "kcat",
+            Artifact::Faketime => "faketime",
+            Artifact::UserModeLinux => "uml",
         }
     }
 
@@ -60,6 +73,8 @@ impl Artifact {
             Artifact::Kafka => jars(&cache.join(KAFKA)),
             Artifact::Python => file(cache.join("python/bin/python")),
             Artifact::Kcat => on_path("kcat"),
+            Artifact::Faketime => FAKETIME.iter().find_map(|path| file(path.into())),
+            Artifact::UserModeLinux => on_path("linux.uml"),
         };
         found.ok_or(ServiceError::Missing(self))
     }

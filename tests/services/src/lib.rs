@@ -4,7 +4,7 @@
 //! ```text
 //!   install.sh ──> cache ($AQUIFER_TEST_CACHE)      once per machine
 //!                    │
-//!   Minio::start  Hdfs::start  Kafka::start  python  kcat
+//!   Minio::start  Hdfs::start  Kafka::start  python  kcat      Proxy: an HTTP proxy with faults on demand
 //!                    │
 //!                 Process     killed on drop, and by the kernel should the test die
 //! ```
@@ -27,6 +27,7 @@ mod minio;
 mod ports;
 mod private_ca;
 mod process;
+mod proxy;
 mod ready;
 mod skip;
 
@@ -37,6 +38,7 @@ pub use minio::Minio;
 pub use ports::{free_port, free_ports};
 pub use private_ca::PrivateCa;
 pub use process::Process;
+pub use proxy::{Fault, Proxy};
 pub use ready::known_brokers;
 pub use skip::{or_skip, skip};
 

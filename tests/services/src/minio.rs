@@ -90,6 +90,30 @@ impl Minio {
         fs::create_dir(self.directory.path().join("drive").join(name)).expect("a bucket can be created");
     }
 
+    /// The keys in a bucket, without asking the server: what it would rather not show is seen too.
+    ///
+    /// # Panics
+    /// If its drive cannot be read.
+    pub fn keys(&self, bucket: &str) -> Vec<String> {
+        let root = self.directory.path().join("drive").join(bucket);
+        let mut keys = Vec::new();
+        let mut directories = vec![root.clone()];
+        while let Some(directory) = directories.pop() {
+            // What is deleted meanwhile is no key.
+            let Ok(entries) = fs::read_dir(&directory) else { continue };
+            for entry in entries.flatten() {
+                if entry.file_name() == "xl.meta" {
+                    let key = directory.strip_prefix(&root).expect("it is below");
+                    keys.push(key.display().to_string());
+                } else if entry.path().is_dir() {
+                    directories.push(entry.path());
+                }
+            }
+        }
+        keys.sort();
+        keys
+    }
+
     /// Kills it as a power cut would.
     pub fn kill(&mut self) {
         self.process.kill();

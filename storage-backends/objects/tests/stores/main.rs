@@ -3,6 +3,5 @@
 mod conformance;
 mod hdfs_faults;
 mod probe;
-mod proxy;
 mod s3_faults;
 mod suite;

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use crate::proxy::{Fault, Proxy};
 use crate::suite::{open_store, options, pattern};
 use aquifer_objects::{Effect, ErrorKind, RetryLimits, S3Options, Secret, Store, StoreError, StoreOptions};
-use aquifer_services::{Minio, or_skip};
+use aquifer_services::{Fault, Minio, Proxy, or_skip};
 
 struct Site {
     minio: Minio,

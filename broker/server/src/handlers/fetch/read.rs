@@ -51,8 +51,8 @@ pub(super) struct Pass {
     pub(super) bytes: usize,
     /// There is something that must be told without waiting for more bytes.
     pub(super) settled: bool,
-    /// Memory that the records hold until they are sent.
-    pub(super) claim: Claim,
+    /// Memory that the records hold until they are sent: those from caches, and those from the store.
+    pub(super) claims: [Claim; 2],
     partitions: Vec<Option<Arc<Partition>>>,
 }
 
@@ -60,10 +60,11 @@ impl Pass {
     pub(super) async fn read(call: &Call, wanted: &[Wanted], limits: Limits) -> Self {
         let asked = wanted.iter().map(|wanted| usize::try_from(wanted.max_bytes).unwrap_or(0));
         let most = asked.fold(0usize, usize::saturating_add).min(limits.max_bytes);
-        let mut claim = call.context.fetches.claim_some(most).await;
+        let memory = &call.context.fetches;
+        let mut cached = memory.cached.claim_some(most).await;
         let mut reading = Reading {
             read_committed: limits.read_committed,
-            left: most.min(claim.bytes().max(1)),
+            left: most.min(cached.bytes().max(1)),
             nothing_yet: true,
             outcomes: Vec::with_capacity(wanted.len()),
             cold: Vec::new(),
@@ -74,14 +75,22 @@ impl Pass {
             partitions.push(found.as_ref().ok().cloned());
             reading.warm(wanted, found);
         }
+        let cached_bytes = bytes_of(reading.outcomes.iter().flatten());
+        // Before anything waits for the store.
+        cached.shrink(cached_bytes);
+        let mut cold = Claim::default();
+        if !reading.cold.is_empty() {
+            cold = memory.cold.claim_some(reading.cold_bytes()).await;
+            reading.limit_cold(cold.bytes());
+        }
         let outcomes = reading.finish().await;
-        let bytes = outcomes.iter().flatten().map(|result| result.bytes).sum();
+        let bytes = bytes_of(outcomes.iter());
         let settled = outcomes.iter().any(|outcome| match outcome {
             Ok(result) => result.diverging_epoch.is_some(),
             Err(_) => true,
         });
-        claim.shrink(bytes);
-        Self { outcomes, bytes, settled, claim, partitions }
+        cold.shrink(bytes - cached_bytes);
+        Self { outcomes, bytes, settled, claims: [cached, cold], partitions }
     }
 
     /// Waits for more than this pass has read.
@@ -94,6 +103,10 @@ impl Pass {
         }
         poll
     }
+}
+
+fn bytes_of<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> usize {
+    outcomes.flatten().map(|result| result.bytes).sum()
 }
 
 struct Reading {
@@ -134,6 +147,19 @@ impl Reading {
         self.nothing_yet = false;
         self.cold.push((self.outcomes.len(), partition, request));
         self.outcomes.push(None);
+    }
+
+    /// What the cold reads may take.
+    fn cold_bytes(&self) -> usize {
+        self.cold.iter().map(|(_, _, request)| request.max_bytes).sum()
+    }
+
+    /// Cuts the cold reads down to what was claimed for them, the first ones first.
+    fn limit_cold(&mut self, mut left: usize) {
+        for (_, _, request) in &mut self.cold {
+            request.max_bytes = request.max_bytes.min(left);
+            left -= request.max_bytes;
+        }
     }
 
     async fn finish(mut self) -> Vec<Outcome> {

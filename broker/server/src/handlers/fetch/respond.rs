@@ -35,7 +35,7 @@ pub(super) fn failed(call: &Call, code: Code) -> Result<Reply, Refusal> {
 
 /// The answer with the outcomes of a pass, in the order of `fetching`.
 pub(super) fn respond(call: &Call, fetching: &Fetching, pass: Pass) -> Result<Reply, Refusal> {
-    let Pass { outcomes, bytes, claim, .. } = pass;
+    let Pass { outcomes, bytes, claims, .. } = pass;
     let tellings: Vec<_> = fetching.wanted.iter().zip(&outcomes).map(telling).collect();
     let news = if fetching.session == 0 {
         vec![true; tellings.len()]
@@ -65,7 +65,7 @@ pub(super) fn respond(call: &Call, fetching: &Fetching, pass: Pass) -> Result<Re
         writer.no_tags();
     }
     let mut reply = writer.finish(&leaders)?;
-    reply.claim = claim;
+    reply.claims = claims;
     Ok(reply)
 }
 

@@ -32,6 +32,9 @@ pub struct Node {
     port: u16,
     http_port: u16,
     target: Target,
+    /// What goes before the program: a wrapper that becomes it.
+    wrapper: Vec<String>,
+    environment: Vec<(String, String)>,
     process: Option<Process>,
 }
 
@@ -68,19 +71,45 @@ impl Node {
     /// # Errors
     /// If it ended before it was ready.
     pub async fn try_start(dir: &Path, settings: &[(&str, &str)]) -> Result<Self, NodeFailed> {
-        let mut node = Self::prepared(Target::chosen(), dir, settings);
+        let mut node = Self::prepare(dir, settings);
         node.try_start_again().await.map(|()| node)
+    }
+
+    /// A node that does not run yet.
+    ///
+    /// # Panics
+    /// If its directory cannot be made.
+    #[must_use]
+    pub fn prepare(dir: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::prepared(Target::chosen(), dir, settings)
+    }
+
+    /// Sets a variable of its environment, from its next start on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// From its next start on, starts it by a program that becomes it, as `nice` does.
+    pub fn start_through(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
     }
 
     fn prepared(target: Target, dir: &Path, settings: &[(&str, &str)]) -> Self {
         fs::create_dir_all(dir).expect("the node's directory can be made");
         let [port, http_port] = free_ports();
-        let node = Self { dir: dir.to_owned(), port, http_port, target, process: None };
+        let (wrapper, environment) = (Vec::new(), Vec::new());
+        let node =
+            Self { dir: dir.to_owned(), port, http_port, target, wrapper, environment, process: None };
         node.configure(settings);
         node
     }
 
-    fn configure(&self, settings: &[(&str, &str)]) {
+    /// Writes its properties anew; they count from its next start on.
+    ///
+    /// # Panics
+    /// If they cannot be written.
+    pub fn configure(&self, settings: &[(&str, &str)]) {
         let own = match self.target {
             Target::Aquifer => self.aquifer_settings(),
             Target::Kafka => self.kafka_settings(),
@@ -151,6 +180,12 @@ impl Node {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// The port of that address.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The directory of its files: `store/`, `wal/`, `metadata/`.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -179,7 +214,7 @@ impl Node {
         if self.target.is_kafka() {
             self.format_kafka().await;
         }
-        let mut process = started("node", &self.command(), &self.log_file());
+        let mut process = started("node", &self.wrapped(), &self.log_file());
         let deadline = tokio::time::Instant::now() + LIMIT;
         while !self.answers().await {
             if let Some(status) = process.ended() {
@@ -213,6 +248,54 @@ impl Node {
         self.process.take().expect("the node runs").kill();
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().expect("the node runs").id()
+    }
+
+    /// How it ended by itself, if it did; then it can be started again.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.process.as_mut()?.ended()?;
+        self.process = None;
+        Some(status)
+    }
+
+    /// Its metrics page; `None` while nobody answers.
+    pub async fn metrics(&self) -> Option<String> {
+        let page = tokio::time::timeout(Duration::from_secs(5), http_get(self.http_port, "/metrics")).await;
+        page.ok()?.ok()
+    }
+
+    /// One metric without labels; `None` while nobody answers.
+    ///
+    /// # Panics
+    /// If the page has no such metric.
+    pub async fn metric(&self, name: &str) -> Option<u64> {
+        let page = self.metrics().await?;
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = value.unwrap_or_else(|| panic!("no metric {name} in:\n{page}"));
+        Some(value.trim().parse().unwrap_or_else(|_| panic!("{name} is {value}")))
+    }
+
+    fn wrapped(&self) -> Command {
+        let command = self.command();
+        let mut words =
+            self.wrapper.iter().map(Into::into).chain([command.get_program().to_owned()]).chain(
+                command.get_args().map(ToOwned::to_owned),
+            );
+        let mut wrapped = Command::new(words.next().expect("the program at least"));
+        wrapped.args(words);
+        if let Some(directory) = command.get_current_dir() {
+            wrapped.current_dir(directory);
+        }
+        wrapped.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        wrapped
+    }
+
     fn command(&self) -> Command {
         match self.target {
             Target::Aquifer => {
@@ -232,8 +315,7 @@ impl Node {
         let classes = artifacts::kafka_classes().expect("Kafka's jars are installed");
         let mut command = Command::new("java");
         command.args(["-Xmx768m", "-XX:+UseSerialGC", "-cp", &classes]).current_dir(&self.dir);
-        command
-            .arg(format!("-Dlog4j2.configurationFile={}", artifacts::script("log4j2.properties").display()));
+        command.arg(artifacts::log_configuration());
         command
     }
 

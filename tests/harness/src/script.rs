@@ -102,7 +102,9 @@ impl Script {
 /// Python with confluent-kafka; `None` (and a note that the test was skipped) if it is not installed.
 #[must_use]
 pub fn python() -> Option<Command> {
-    or_skip(aquifer_services::python()).map(|path| owned(&path))
+    let mut command = or_skip(aquifer_services::python()).map(|path| owned(&path))?;
+    command.env("PYTHONPATH", artifacts::shared_scripts()).env("PYTHONDONTWRITEBYTECODE", "1");
+    Some(command)
 }
 
 /// Debian's kcat; `None` (and a note that the test was skipped) if it is not installed.

@@ -1,0 +1,28 @@
+//! What a node does under fire, judged by a history of what was acknowledged.
+//!
+//! Each test makes its faults with real means (signals, mounts, a proxy in front of a real store, a changed clock),
+//! while clients write down what they were told; afterwards everything is read back and compared.
+//!
+//! ```text
+//!   Load ── scripts/produce.py ──> node under fire ──> scripts/read.py
+//!             │ "acknowledged"                              │ "there"
+//!             └──────────────> History::check <─────────────┘
+//! ```
+//!
+//! The short form runs in CI. `AQUIFER_FAULTS=full` asks for the full one: `tests/run faults --full`.
+
+mod disk;
+mod faulty;
+mod history;
+mod hostile;
+mod load;
+mod scale;
+mod write_log;
+
+pub use disk::{Failing, FailingDisk, SmallDisk};
+pub use faulty::{FalseClock, away, memory_mib, settled};
+pub use history::{Expected, History, Loss, Kept};
+pub use hostile::{Hostile, fetch, framed};
+pub use load::{Load, read};
+pub use scale::{Scale, measured};
+pub use write_log::WriteLog;
