@@ -12,7 +12,8 @@ pub(crate) fn script(name: &str) -> PathBuf {
 ///
 /// # Panics
 /// If there is none, saying how to get it.
-pub(crate) fn aquifer() -> PathBuf {
+#[must_use]
+pub fn aquifer() -> PathBuf {
     if let Some(path) = env::var_os("AQUIFER_BIN") {
         let path = PathBuf::from(path);
         assert!(path.is_file(), "AQUIFER_BIN names {}, which is not a file", path.display());

@@ -23,6 +23,7 @@ mod node;
 mod script;
 mod target;
 
+pub use artifacts::aquifer;
 pub use cluster::Cluster;
 pub use java::{JavaTools, ToolOutput};
 pub use node::{LIMIT, Node, NodeFailed};

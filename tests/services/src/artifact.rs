@@ -22,6 +22,10 @@ pub enum Artifact {
     Python,
     /// The `kcat` program.
     Kcat,
+    /// A Python with Ansible and ansible-lint.
+    Ansible,
+    /// The Debian root that systemd-nspawn boots, and what boots it.
+    Hosts,
 }
 
 impl fmt::Display for Artifact {
@@ -32,6 +36,8 @@ impl fmt::Display for Artifact {
             Artifact::Kafka => "Apache Kafka",
             Artifact::Python => "Python with confluent-kafka",
             Artifact::Kcat => "kcat",
+            Artifact::Ansible => "Ansible",
+            Artifact::Hosts => "a Debian root for systemd-nspawn",
         })
     }
 }
@@ -45,6 +51,8 @@ impl Artifact {
             Artifact::Kafka => "kafka",
             Artifact::Python => "python",
             Artifact::Kcat => "kcat",
+            Artifact::Ansible => "ansible",
+            Artifact::Hosts => "hosts",
         }
     }
 
@@ -60,6 +68,10 @@ impl Artifact {
             Artifact::Kafka => jars(&cache.join(KAFKA)),
             Artifact::Python => file(cache.join("python/bin/python")),
             Artifact::Kcat => on_path("kcat"),
+            Artifact::Ansible => file(cache.join("ansible/bin/python")),
+            Artifact::Hosts => on_path("systemd-nspawn")
+                .and_then(|_| file(cache.join("hosts/complete")))
+                .map(|complete| complete.with_file_name("root")),
         };
         found.ok_or(ServiceError::Missing(self))
     }
