@@ -71,7 +71,9 @@ pub(crate) enum ConnectionError {
     #[error("the peer read none of its replies for {0:?}")]
     SlowReader(Duration),
     /// The peer reads so slowly that others waited for the memory of its replies.
-    #[error("the peer read less than {HURRIED_BYTES} bytes in {HURRY:?} while others waited for the memory of its replies")]
+    #[error(
+        "the peer read less than {HURRIED_BYTES} bytes in {HURRY:?} while others waited for the memory of its replies"
+    )]
     HoldsUp,
 }
 

@@ -56,7 +56,9 @@ pub(crate) enum FrameError {
     #[error("a request stopped arriving for {0:?}")]
     Stalled(Duration),
     /// It came so slowly that others waited for its memory.
-    #[error("a request brought less than {HURRIED_BYTES} bytes in {HURRY:?} while others waited for its memory")]
+    #[error(
+        "a request brought less than {HURRIED_BYTES} bytes in {HURRY:?} while others waited for its memory"
+    )]
     HoldsUp,
 }
 

@@ -8,7 +8,6 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-
 /// A JVM that runs Kafka's command line tools one after the other.
 #[derive(Debug)]
 pub struct JavaTools {

@@ -7,5 +7,7 @@
 
 mod java;
 
-pub use aquifer_harness::{Cluster, LIMIT, Node, NodeFailed, Script, Target, kcat, python, run_script};
+pub use aquifer_harness::{
+    Cluster, LIMIT, Node, NodeFailed, Script, Target, aquifer, kcat, python, run_script,
+};
 pub use java::{JavaTools, ToolOutput};

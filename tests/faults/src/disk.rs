@@ -162,7 +162,10 @@ impl FailingDisk {
         for layer in &mut self.layers {
             // What a journal must not replay after an error is mended, as at a boot.
             let checked = Command::new("e2fsck").arg("-fy").arg(&layer.image).output();
-            assert!(checked.is_ok_and(|output| output.status.code() < Some(4)), "the filesystem can be mended");
+            assert!(
+                checked.is_ok_and(|output| output.status.code() < Some(4)),
+                "the filesystem can be mended"
+            );
             layer.mount().expect("it was mounted before");
         }
     }

@@ -25,7 +25,11 @@ pub async fn settled(node: &Node, limit: Duration) -> Duration {
         if waiting == Some(0) {
             return start.elapsed();
         }
-        assert!(start.elapsed() < limit, "{waiting:?} bytes wait for the store after {limit:?}:\n{}", node.log());
+        assert!(
+            start.elapsed() < limit,
+            "{waiting:?} bytes wait for the store after {limit:?}:\n{}",
+            node.log()
+        );
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -182,7 +182,8 @@ impl History {
     /// Everything that must not be; the first few of each partition.
     #[must_use]
     pub fn losses(&self, expected: Expected) -> Vec<Loss> {
-        let twice = self.repeated.iter().map(|&(partition, offset)| Loss::AcknowledgedTwice { partition, offset });
+        let twice =
+            self.repeated.iter().map(|&(partition, offset)| Loss::AcknowledgedTwice { partition, offset });
         let mut losses: Vec<Loss> = twice.collect();
         let partitions = self.partitions.len() as u64;
         for (&partition, found) in &self.partitions {
@@ -228,7 +229,8 @@ impl History {
     /// Where an idempotent producer's records are not each once and in order.
     fn disorder(&self, partition: i32, found: &Found, partitions: u64) -> Vec<Loss> {
         let at = u64::try_from(partition).expect("partitions are not negative");
-        let first = if found.begin == 0 { at } else { found.records.first().map_or(at, |(_, number)| *number) };
+        let first =
+            if found.begin == 0 { at } else { found.records.first().map_or(at, |(_, number)| *number) };
         let numbers = (first..).step_by(usize::try_from(partitions).expect("a few partitions"));
         let mut wanted = numbers.take_while(|number| *number < self.sent).peekable();
         let mut losses = Vec::new();

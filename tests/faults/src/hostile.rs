@@ -92,7 +92,13 @@ impl Drop for Hostile {
 
 /// A Fetch request, version 4, of one partition from its begin, with its size before it.
 #[must_use]
-pub fn fetch(topic: &str, partition: i32, offset: i64, max_wait: Duration, [least, most]: [i32; 2]) -> Vec<u8> {
+pub fn fetch(
+    topic: &str,
+    partition: i32,
+    offset: i64,
+    max_wait: Duration,
+    [least, most]: [i32; 2],
+) -> Vec<u8> {
     let mut request = Vec::new();
     // API key and version; correlation id; no client id.
     request.extend([0, 1, 0, 4, 0, 0, 0, 9, 0xff, 0xff]);

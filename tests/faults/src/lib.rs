@@ -21,7 +21,7 @@ mod write_log;
 
 pub use disk::{Failing, FailingDisk, SmallDisk};
 pub use faulty::{FalseClock, away, memory_mib, settled};
-pub use history::{Expected, History, Loss, Kept};
+pub use history::{Expected, History, Kept, Loss};
 pub use hostile::{Hostile, fetch, framed};
 pub use load::{Load, read};
 pub use scale::{Scale, measured};

@@ -26,8 +26,10 @@ impl Load {
     /// # Panics
     /// If it cannot be started.
     pub async fn start(dir: &Path, bootstrap: &str, topic: &str, options: &[&str]) -> Option<Self> {
-        let given = |name: &str| options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
-        let number = |name: &str, default| given(name).map_or(default, |text| text.parse().expect("a number"));
+        let given =
+            |name: &str| options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
+        let number =
+            |name: &str, default| given(name).map_or(default, |text| text.parse().expect("a number"));
         let history = dir.join(format!("{topic}.history"));
         let path = history.display().to_string();
         let arguments = [&[bootstrap, topic, &path], options].concat();

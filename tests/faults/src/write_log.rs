@@ -94,7 +94,8 @@ impl WriteLog {
     /// If that cannot be done.
     pub fn replay(&self, entries: std::ops::Range<usize>, image: &File) -> io::Result<()> {
         for entry in self.entries[entries].iter().filter(|entry| entry.flags & (DISCARD | MARK) == 0) {
-            let mut bytes = vec![0; usize::try_from(entry.sectors * self.sector).expect("a write fits memory")];
+            let mut bytes =
+                vec![0; usize::try_from(entry.sectors * self.sector).expect("a write fits memory")];
             self.file.read_exact_at(&mut bytes, entry.at + self.sector)?;
             image.write_all_at(&bytes, entry.to * DISK_SECTOR)?;
         }

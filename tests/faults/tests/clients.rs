@@ -130,7 +130,9 @@ async fn a_request_of_every_size_limit_is_answered_or_closed() {
     assert!(hostile.answered(&framed(&api_versions, api_versions.len()), LIMIT).await);
     let (_, most) = memory_mib(node.id());
     node.stop().await;
-    measured(&format!("clients: requests of 0 bytes to {MAX_REQUEST}, and beyond; memory {most} MiB at most"));
+    measured(&format!(
+        "clients: requests of 0 bytes to {MAX_REQUEST}, and beyond; memory {most} MiB at most"
+    ));
 }
 
 /// A memory control group of cgroup v1, removed when it is dropped.

@@ -27,7 +27,8 @@ async fn a_clock_that_jumps_deletes_nothing_early_and_ends_no_session() {
     // Forty hours are kept, and no two records are stamped further apart.
     let kept = ["burst=20", "config.retention.ms=144000000"];
     let Some(mut kept) = Load::start(dir.path(), &bootstrap, "kept", &kept).await else { return };
-    let mut member = Script::start("member.py", &[&bootstrap, "kept", "steady"]).await.expect("the clients are there");
+    let mut member =
+        Script::start("member.py", &[&bootstrap, "kept", "steady"]).await.expect("the clients are there");
     member.expect("assigned", LIMIT).await;
     kept.run(300).await;
     let lasts = Scale::chosen().seconds(2, 20);

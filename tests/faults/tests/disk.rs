@@ -40,7 +40,9 @@ async fn a_failing_disk_ends_acknowledgements(failing: Failing, engine: &str) {
     let settings = [("wal.dir", wal.as_str()), ("wal.size", "64MiB"), ("wal.io.engine", engine), NEVER];
     let mut node = Node::start(dir.path(), &settings).await;
     let options = ["burst=20"];
-    let Some(mut load) = Load::start(dir.path(), &node.bootstrap(), "failing", &options).await else { return };
+    let Some(mut load) = Load::start(dir.path(), &node.bootstrap(), "failing", &options).await else {
+        return;
+    };
     load.run(500).await;
     node.stop().await;
     disk.break_down(2 * MIB);
@@ -186,10 +188,13 @@ async fn a_frame_damaged_at_the_tail_is_told_and_given_up_only_when_asked() {
     let failed = node.try_start_again().await.expect_err("the last acknowledged frame is damaged");
     let words = ["damaged", "wal.accept.loss"];
     assert!(words.iter().all(|word| failed.output.contains(word)), "{}", failed.output);
-    let printed = failed.output.split("wal.accept.loss=").nth(1).and_then(|rest| {
-        rest.split(|c: char| c.is_whitespace() || "',;)\"".contains(c)).next()
-    });
-    let printed = printed.unwrap_or_else(|| panic!("the value to give is not told:\n{}", failed.output)).to_owned();
+    let printed = failed
+        .output
+        .split("wal.accept.loss=")
+        .nth(1)
+        .and_then(|rest| rest.split(|c: char| c.is_whitespace() || "',;)\"".contains(c)).next());
+    let printed =
+        printed.unwrap_or_else(|| panic!("the value to give is not told:\n{}", failed.output)).to_owned();
     node.configure(&[NEVER, ("wal.size", "64MiB"), ("wal.accept.loss", &printed)]);
     node.start_again().await;
     let read = ["read", &node.bootstrap(), "marked", "0"];
@@ -239,7 +244,8 @@ async fn a_disk_a_hundred_times_slower_costs_time_only() {
     let start = Instant::now();
     load.run(1_000).await;
     let slow = start.elapsed();
-    fs::write(group.0.join("blkio.throttle.write_iops_device"), format!("{} 0", disk.device())).expect("as above");
+    fs::write(group.0.join("blkio.throttle.write_iops_device"), format!("{} 0", disk.device()))
+        .expect("as above");
     load.run(500).await;
     load.stop().await;
     node.kill();

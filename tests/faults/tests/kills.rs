@@ -38,8 +38,10 @@ async fn nothing_acknowledged_is_lost_by_kills_at_random_moments() {
     let plain = ["kind=plain", "codec=lz4", "burst=20"];
     let mut plain = Load::start(path, &bootstrap, "plain", &plain).await.expect("the clients are there");
     let short_lived = ["burst=20", "config.retention.bytes=1000000"];
-    let mut short_lived = Load::start(path, &bootstrap, "short", &short_lived).await.expect("the clients are there");
-    let mut group = Script::start("commit.py", &[&bootstrap, "plain", "3", "under-fire"]).await.expect("as above");
+    let mut short_lived =
+        Load::start(path, &bootstrap, "short", &short_lived).await.expect("the clients are there");
+    let mut group =
+        Script::start("commit.py", &[&bootstrap, "plain", "3", "under-fire"]).await.expect("as above");
     let mut topics = Script::start("churn.py", &[&bootstrap]).await.expect("as above");
     idempotent.run(100).await;
 

@@ -50,9 +50,13 @@ async fn run_in_uml(dir: &Path, kernel: &Path, python: &Path, marks: u32) {
     for (number, image) in ["disk.image", "log.image"].into_iter().enumerate() {
         command.arg(format!("ubd{number}={}", dir.join(image).display()));
     }
-    for (name, path) in
-        [("dir", dir), ("node", &aquifer()), ("python", python), ("scripts", &scripts), ("modules", Path::new(MODULES))]
-    {
+    for (name, path) in [
+        ("dir", dir),
+        ("node", &aquifer()),
+        ("python", python),
+        ("scripts", &scripts),
+        ("modules", Path::new(MODULES)),
+    ] {
         command.arg(format!("{name}={}", path.display()));
     }
     command.arg(format!("marks={marks}")).env("TMPDIR", dir);
@@ -67,7 +71,9 @@ async fn run_in_uml(dir: &Path, kernel: &Path, python: &Path, marks: u32) {
 }
 
 fn uml_log(dir: &Path) -> String {
-    ["kernel.log", "uml.log", "node.log"].map(|name| fs::read_to_string(dir.join(name)).unwrap_or_default()).join("\n")
+    ["kernel.log", "uml.log", "node.log"]
+        .map(|name| fs::read_to_string(dir.join(name)).unwrap_or_default())
+        .join("\n")
 }
 
 /// The first `count` lines of a history, as a history of its own.
@@ -116,11 +122,13 @@ async fn nothing_acknowledged_is_lost_by_power_cuts() {
         let acknowledged = log.mark_before(cut).and_then(|mark| mark.strip_prefix('a')?.parse().ok());
         let acknowledged: usize = acknowledged.expect("cuts lie behind the first mark");
         let image = dir.join("cut.image");
-        let status = Command::new("cp").arg("--sparse=always").args([dir.join("base.image"), image.clone()]).status();
+        let status =
+            Command::new("cp").arg("--sparse=always").args([dir.join("base.image"), image.clone()]).status();
         assert!(status.is_ok_and(|status| status.success()), "a copy of the disk");
         let disk = SmallDisk::mount_image(&image).expect("the filesystem recovers");
         let own = settings(disk.path());
-        let own: Vec<(&str, &str)> = own.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let own: Vec<(&str, &str)> =
+            own.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let node_dir = dir.join(format!("node-{cut}"));
         let mut node = Node::prepare(&node_dir, &own);
         let started = node.try_start_again().await;

@@ -102,7 +102,8 @@ async fn a_store_that_misbehaves_costs_time_and_nothing_else() {
     cold.run(1_500).await;
     cold.stop().await;
     let hot = ["burst=100"];
-    let mut load = Load::start(dir.path(), &site.node.bootstrap(), "hot", &hot).await.expect("the clients are there");
+    let mut load =
+        Load::start(dir.path(), &site.node.bootstrap(), "hot", &hot).await.expect("the clients are there");
     load.run(100).await;
 
     type Phase = (&'static str, &'static str, usize, Fault);
@@ -119,7 +120,8 @@ async fn a_store_that_misbehaves_costs_time_and_nothing_else() {
         let met = site.proxy.met();
         let before = load.counts().await;
         site.proxy.inject_one_of(many, method, "/data/", fault);
-        let lasts = scale.seconds(4, 60).max(if fault == Fault::Delay(late) { late * 2 } else { Duration::ZERO });
+        let lasts =
+            scale.seconds(4, 60).max(if fault == Fault::Delay(late) { late * 2 } else { Duration::ZERO });
         let rounds = reading(&site.node, dir.path(), "cold", sleep(lasts)).await;
         let met = site.proxy.met() - met;
         let took = site.recovered().await;
@@ -145,7 +147,9 @@ async fn a_store_that_is_away_is_waited_for_with_a_full_wal() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let Some(mut site) = Site::start(dir.path(), &[("store.time.limit.ms", "2000")]).await else { return };
     let options = ["size=20000", "burst=20"];
-    let Some(mut load) = Load::start(dir.path(), &site.node.bootstrap(), "away", &options).await else { return };
+    let Some(mut load) = Load::start(dir.path(), &site.node.bootstrap(), "away", &options).await else {
+        return;
+    };
     load.run(100).await;
     // A client that gives up soon hears a retriable error and nothing worse.
     let brief = ["kind=plain", "size=20000", "timeout_ms=3000"];

@@ -99,8 +99,7 @@ impl Node {
         fs::create_dir_all(dir).expect("the node's directory can be made");
         let [port, http_port] = free_ports();
         let (wrapper, environment) = (Vec::new(), Vec::new());
-        let node =
-            Self { dir: dir.to_owned(), port, http_port, target, wrapper, environment, process: None };
+        let node = Self { dir: dir.to_owned(), port, http_port, target, wrapper, environment, process: None };
         node.configure(settings);
         node
     }
@@ -283,10 +282,12 @@ impl Node {
 
     fn wrapped(&self) -> Command {
         let command = self.command();
-        let mut words =
-            self.wrapper.iter().map(Into::into).chain([command.get_program().to_owned()]).chain(
-                command.get_args().map(ToOwned::to_owned),
-            );
+        let mut words = self
+            .wrapper
+            .iter()
+            .map(Into::into)
+            .chain([command.get_program().to_owned()])
+            .chain(command.get_args().map(ToOwned::to_owned));
         let mut wrapped = Command::new(words.next().expect("the program at least"));
         wrapped.args(words);
         if let Some(directory) = command.get_current_dir() {

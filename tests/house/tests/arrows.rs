@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("services", &["runtime"]),
     ("harness", &["services"]),
     ("compat", &["harness", "services"]),
+    ("deploy", &["harness", "services"]),
     ("faults", &["runtime", "harness", "services"]),
     ("bench", &["runtime", "services"]),
     ("model", &[]),

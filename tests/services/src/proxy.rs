@@ -255,10 +255,8 @@ mod tests {
 
     #[test]
     fn faults_are_met_by_the_requests_they_are_for_and_as_often_as_asked() {
-        let rules = vec![
-            rule("PUT", Fault::Hang, Often::Times(1)),
-            rule("", Fault::LoseReply, Often::OneOf(2, 0)),
-        ];
+        let rules =
+            vec![rule("PUT", Fault::Hang, Often::Times(1)), rule("", Fault::LoseReply, Often::OneOf(2, 0))];
         let mut rules = Rules { rules, met: 0 };
         assert_eq!(rules.meet("GET", "/other"), None);
         assert_eq!(rules.meet("PUT", "/data/1"), Some(Fault::Hang));
