@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aquifer_peer::{CallError, Peers};
@@ -22,7 +22,7 @@ const READ_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct OwnCopies {
     member: Member,
-    segments: Arc<BTreeMap<u64, RecoveredSegment>>,
+    segments: Arc<Mutex<BTreeMap<u64, RecoveredSegment>>>,
 }
 
 impl OwnCopies {
@@ -30,13 +30,22 @@ impl OwnCopies {
     pub fn new(node: NodeId, disk: DiskId, recovered: &Recovered) -> Self {
         let segments = recovered.segments.iter().map(|segment| (segment.id, segment.clone())).collect();
         let member = Member { node: node.get(), disk: disk.get().as_u128() };
-        Self { member, segments: Arc::new(segments) }
+        Self { member, segments: Arc::new(Mutex::new(segments)) }
     }
 
-    fn find(&self, segment: u64) -> Result<&RecoveredSegment, CopyError> {
-        self.segments
-            .get(&segment)
-            .ok_or_else(|| CopyError::Abstains("this node's own WAL has nothing of it".to_owned()))
+    /// Lets go of everything: it was taken over.
+    pub fn forget(&self) {
+        self.segments().clear();
+    }
+
+    fn find(&self, segment: u64) -> Result<RecoveredSegment, CopyError> {
+        let found = self.segments().get(&segment).cloned();
+        found.ok_or_else(|| CopyError::Abstains("this node's own WAL has nothing of it".to_owned()))
+    }
+
+    fn segments(&self) -> MutexGuard<'_, BTreeMap<u64, RecoveredSegment>> {
+        // Only ever read or cleared.
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tail(&self, segment: u64) -> Result<SealedTail, CopyError> {
@@ -98,7 +107,7 @@ impl Copies for PeerCopies {
 
     async fn records(&self, member: Member, of: CopyOf) -> Result<Vec<(Lsn, Record)>, CopyError> {
         match self.own(member) {
-            Some(own) => own.find(of.segment).map(|found| found.records.clone()),
+            Some(own) => own.find(of.segment).map(|found| found.records),
             None => self.read(member, of).await,
         }
     }

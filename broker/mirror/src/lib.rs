@@ -13,8 +13,8 @@
 //!   Takeovers ─> Recoverer ─> PeerCopies ── WAL_SEAL, WAL_READ ──> Member
 //! ```
 //!
-//! The way in: [`Member::serve`] on every broker, [`Links::connect`] for the segments that it writes, [`PeerCopies`] for what
-//! it left itself, and [`Takeovers::start`] for what others left.
+//! The way in: [`Member::serve`] on every broker, [`Takeovers::start`] for what it and others left, and [`Links::connect`] for the
+//! segments that it writes.
 
 mod channels;
 mod copies;
@@ -26,4 +26,4 @@ pub use channels::CHANNELS;
 pub use copies::{OwnCopies, PeerCopies};
 pub use link::Links;
 pub use member::Member;
-pub use takeovers::{Surrender, Takeovers, take_over_own};
+pub use takeovers::{Surrender, Takeovers};

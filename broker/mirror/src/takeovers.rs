@@ -30,12 +30,12 @@ const TELL_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Takeovers<C> {
     recoverer: Arc<Recoverer<C>>,
-    blocked: watch::Receiver<BTreeMap<NodeId, String>>,
+    tell_blocked: watch::Sender<BTreeMap<NodeId, String>>,
 }
 
 impl<C> Clone for Takeovers<C> {
     fn clone(&self) -> Self {
-        Self { recoverer: Arc::clone(&self.recoverer), blocked: self.blocked.clone() }
+        Self { recoverer: Arc::clone(&self.recoverer), tell_blocked: self.tell_blocked.clone() }
     }
 }
 
@@ -60,7 +60,8 @@ struct Task<C> {
 impl<C: Copies + 'static> Takeovers<C> {
     /// Looks after dead brokers as a task of `tasks`.
     pub fn start(recoverer: Recoverer<C>, tasks: &TaskGroup) -> Self {
-        let (blocked, receiver) = watch::channel(BTreeMap::new());
+        let blocked = watch::Sender::new(BTreeMap::new());
+        let tell_blocked = blocked.clone();
         let recoverer = Arc::new(recoverer);
         let task = Task {
             recoverer: Arc::clone(&recoverer),
@@ -77,7 +78,7 @@ impl<C: Copies + 'static> Takeovers<C> {
             }
             Ok::<_, Infallible>(())
         });
-        Self { recoverer, blocked: receiver }
+        Self { recoverer, tell_blocked }
     }
 
     /// Takes `owner` over with the copies that answer, however few: an operator accepts that acknowledged records are lost.
@@ -98,7 +99,34 @@ impl<C: Copies + 'static> Takeovers<C> {
 
     /// Brokers whose takeover does not come to an end here, and why: copies are missing, or the store is away.
     pub fn blocked(&self) -> BTreeMap<NodeId, String> {
-        self.blocked.borrow().clone()
+        self.tell_blocked.borrow().clone()
+    }
+
+    /// Ends what earlier processes of this node left in mirrored segments, before it writes new ones. Waits until it can be done,
+    /// by this broker or by another one.
+    ///
+    /// # Errors
+    /// What no waiting mends.
+    pub async fn end_own(&self) -> Result<(), TakeOverError> {
+        let (owner, mut told) = (self.recoverer.node, None::<Instant>);
+        while self.recoverer.metadata.image().segments_left_by(owner).next().is_some() {
+            match self.recoverer.take_over(owner, Loss::Refused).await {
+                Ok(Taken { segments, records, .. }) => {
+                    info!(?segments, records, "ended what an earlier process of this node left in the WAL");
+                }
+                Err(error @ TakeOverError::Contradiction { .. }) => return Err(error),
+                Err(error) => {
+                    if told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
+                        told = Some(Instant::now());
+                        warn!(%error, "what an earlier process of this node left in the WAL cannot be ended yet; it is tried again");
+                    }
+                    self.tell_blocked.send_modify(|blocked| _ = blocked.insert(owner, error.to_string()));
+                    sleep(RETRY).await;
+                }
+            }
+        }
+        self.tell_blocked.send_if_modified(|blocked| blocked.remove(&owner).is_some());
+        Ok(())
     }
 }
 
@@ -131,7 +159,7 @@ impl<C: Copies + 'static> Task<C> {
         self.not_before.retain(|owner, begin| begin.is_none() || dead.contains(owner));
         self.blocked.send_if_modified(|blocked| {
             let before = blocked.len();
-            blocked.retain(|owner, _| dead.contains(owner));
+            blocked.retain(|owner, _| *owner == me || dead.contains(owner));
             blocked.len() != before
         });
         for owner in dead {
@@ -201,28 +229,3 @@ fn rank(image: &Image, owner: NodeId, me: NodeId) -> u32 {
 
 /// In a large cluster nobody waits longer than that.
 const MAX_RANK: u32 = 8;
-
-/// Ends what earlier processes of this node left in mirrored segments, before it writes new ones. Waits until it can be done.
-///
-/// # Errors
-/// What no waiting mends.
-pub async fn take_over_own<C: Copies>(recoverer: &Recoverer<C>) -> Result<(), TakeOverError> {
-    let owner = recoverer.node;
-    let mut told: Option<Instant> = None;
-    while recoverer.metadata.image().segments_left_by(owner).next().is_some() {
-        match recoverer.take_over(owner, Loss::Refused).await {
-            Ok(taken) => {
-                info!(segments = ?taken.segments, records = taken.records, "ended what an earlier process left")
-            }
-            Err(error @ TakeOverError::Contradiction { .. }) => return Err(error),
-            Err(error) => {
-                if told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
-                    told = Some(Instant::now());
-                    warn!(%error, "the WAL segments of an earlier process of this node cannot be ended yet; it is tried again");
-                }
-                sleep(RETRY).await;
-            }
-        }
-    }
-    Ok(())
-}

@@ -8,12 +8,13 @@ use std::time::Duration;
 use aquifer_client::MetadataClient;
 use aquifer_disk::{Disk, DiskOptions};
 use aquifer_image::{OfferMirror, Segment, SegmentState};
-use aquifer_mirror::{Links, Member, OwnCopies, PeerCopies, Takeovers, take_over_own};
+use aquifer_mirror::{Links, Member, OwnCopies, PeerCopies, Takeovers};
 use aquifer_objects::Store;
 use aquifer_runtime::{Clock, Random, TaskGroup};
 use aquifer_stream::{Mirroring, Recoverer};
 use aquifer_types::{BrokerEpoch, ClusterId, DiskId, NodeId};
 use aquifer_wal::{Identity, MirrorStore, MirrorStoreConfig, OpenError, WalConfig};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{error, info};
 
@@ -76,18 +77,18 @@ impl Mirrors {
         Some(Mirroring { copies, min_copies: storage.wal_min_copies, needed, connect })
     }
 
-    /// Ends what an earlier process of this node left, then looks after other brokers that die.
+    /// Looks after brokers that die, and ends what an earlier process of this node left; `tell` gets the takeovers before that,
+    /// so that an operator can be told, and can give up, what it waits for.
     pub(crate) async fn take_over(
         &self,
         left: OwnCopies,
-        metadata: &MetadataClient,
-        store: &Store,
-        clock: &Clock,
+        (metadata, store, clock): (&MetadataClient, &Store, &Clock),
         broker_epoch: BrokerEpoch,
+        tell: &watch::Sender<Option<Takeovers<PeerCopies>>>,
         tasks: &TaskGroup,
     ) -> Attempt<Takeovers<PeerCopies>> {
-        let recoverer = |own: Option<OwnCopies>| Recoverer {
-            copies: PeerCopies::new(self.port.peers.clone(), own),
+        let recoverer = Recoverer {
+            copies: PeerCopies::new(self.port.peers.clone(), Some(left.clone())),
             metadata: metadata.clone(),
             store: store.clone(),
             clock: clock.clone(),
@@ -95,8 +96,11 @@ impl Mirrors {
             broker_epoch,
             describe: aquifer_partition::describe,
         };
-        take_over_own(&recoverer(Some(left))).await?;
-        Ok(Takeovers::start(recoverer(None), tasks))
+        let takeovers = Takeovers::start(recoverer, tasks);
+        tell.send_replace(Some(takeovers.clone()));
+        takeovers.end_own().await?;
+        left.forget();
+        Ok(takeovers)
     }
 
     /// Keeps copies until their owners have gone on without this broker, which left, or `limit` is over; then ends.

@@ -9,7 +9,7 @@ use aquifer_coordinator::{GroupConfig, Groups};
 use aquifer_disk::{Disk, DiskOptions};
 use aquifer_heartbeat::{Heart, Port};
 use aquifer_image::{Endpoint, FenceBroker, Outcome, RegisterBroker, SecurityProtocol};
-use aquifer_mirror::OwnCopies;
+use aquifer_mirror::{OwnCopies, PeerCopies, Takeovers};
 use aquifer_partition::{Partitions, PartitionsConfig};
 use aquifer_quorum::Quorum;
 use aquifer_runtime::{Clock, Failure, OnEnd, Random, TaskGroup};
@@ -98,6 +98,8 @@ struct Ground {
     random: Random,
     port: Option<Port>,
     source: Source,
+    /// For the operator's way in, which is open before the broker serves.
+    tell_takeovers: watch::Sender<Option<Takeovers<PeerCopies>>>,
 }
 
 impl Node {
@@ -145,16 +147,13 @@ impl Node {
         let (tell_takeovers, looks) = watch::channel(None);
         admin::start(&settings.metadata_dir, &source, port.as_ref(), settings.min_copies(), looks, serving)?;
         let is_broker = settings.roles.broker;
-        let ground = Ground { settings, clock, random, port, source };
+        let ground = Ground { settings, clock, random, port, source, tell_takeovers };
         let (broker, layers) = if is_broker {
             let (broker, layers) = ground.start_broker(incarnation, clients, serving, storing).await?;
             (Some(broker), Some(layers))
         } else {
             (None, None)
         };
-        if let Some(layers) = &layers {
-            tell_takeovers.send_replace(layers.takeovers.clone());
-        }
         let health = NodeHealth {
             page: Page { broker: layers, quorum: quorum.clone() },
             broker: broker.as_ref().map(|broker| BrokerHealth {
@@ -263,7 +262,7 @@ impl Ground {
         serving: &TaskGroup,
         storing: &TaskGroup,
     ) -> Attempt<(Broker, BrokerLayers)> {
-        let Self { settings, clock, random, port, source } = self;
+        let Self { settings, clock, random, port, source, tell_takeovers } = self;
         let node = NodeId(settings.node_id);
         let alone = port.is_none();
         let defaults = ClientConfig::default();
@@ -302,7 +301,9 @@ impl Ground {
         if let Some(mirrors) = &mirrors {
             mirrors.offer(&metadata, epoch).await?;
             let left = OwnCopies::new(node, disk_id, &wal.recovered);
-            takeovers = Some(mirrors.take_over(left, &metadata, &store, &clock, epoch, storing).await?);
+            takeovers = Some(
+                mirrors.take_over(left, (&metadata, &store, &clock), epoch, &tell_takeovers, storing).await?,
+            );
             mirroring = mirrors.mirroring(storage, storing);
         }
         let parts = StreamsParts {
