@@ -18,15 +18,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("quorum", &["runtime", "types", "image", "peer"]),
     ("client", &["runtime", "types", "image", "peer", "quorum"]),
     ("record", &[]),
+    ("guard", &[]),
     ("stream", &["runtime", "wal", "objects", "types", "image", "controller", "client"]),
     ("partition", &["runtime", "types", "image", "client", "stream", "record"]),
     ("coordinator", &["runtime", "types", "image", "client", "partition", "record"]),
-    ("server", &["runtime", "types", "image", "controller", "client", "partition", "coordinator", "record"]),
+    (
+        "server",
+        &["runtime", "types", "image", "controller", "client", "partition", "coordinator", "record", "guard"],
+    ),
     ("house", &[]),
     ("services", &["runtime"]),
     ("compat", &["services"]),
     ("bench", &["runtime", "services"]),
     ("model", &[]),
+    ("fuzz", &["guard", "record"]),
 ];
 
 #[test]
