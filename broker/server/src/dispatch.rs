@@ -9,10 +9,10 @@ use futures::future::BoxFuture;
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 
 use crate::connection::Peer;
-use crate::guard::{self, GuardError, HeaderError, Passed, Shape};
 use crate::handlers;
 use crate::reply::{self, Reply, ReplyHeader};
 use crate::server::Context;
+use aquifer_guard::{self as guard, GuardError, HeaderError, Passed, Shape};
 
 /// One API of the broker. ApiVersions is generated from the table of these.
 pub(crate) struct Api {
@@ -252,5 +252,23 @@ impl Call {
             let response = response.await;
             call.reply(&response)
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aquifer_guard::shapes::REQUESTS;
+
+    use super::*;
+
+    /// What is fuzzed is what is served.
+    #[test]
+    fn the_guards_list_of_requests_is_that_of_the_handlers() {
+        let served = |api: &&Api| (api.key, api.served_from..=*api.advertised.end(), api.shape.api);
+        let mut handled: Vec<_> = handlers::APIS.iter().copied().map(|api| served(&api)).collect();
+        handled.sort_by_key(|(key, ..)| *key);
+        let listed: Vec<_> =
+            REQUESTS.iter().map(|request| (request.key, request.served.clone(), request.shape.api)).collect();
+        assert_eq!(handled, listed, "keep REQUESTS of broker/guard/src/shapes/mod.rs as the handlers are");
     }
 }

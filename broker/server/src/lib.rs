@@ -21,7 +21,6 @@ mod creation;
 mod dispatch;
 mod errors;
 mod frame;
-mod guard;
 mod handlers;
 mod listener;
 mod metrics;

@@ -19,11 +19,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("client", &["runtime", "types", "image", "peer", "quorum"]),
     ("heartbeat", &["runtime", "types", "image", "controller", "peer", "quorum", "client"]),
     ("record", &[]),
+    ("guard", &[]),
     ("stream", &["runtime", "wal", "objects", "types", "image", "controller", "client"]),
     ("mirror", &["runtime", "wal", "types", "image", "peer", "client", "stream"]),
     ("partition", &["runtime", "types", "image", "client", "stream", "record"]),
     ("coordinator", &["runtime", "types", "image", "client", "partition", "record"]),
-    ("server", &["runtime", "types", "image", "controller", "client", "partition", "coordinator", "record"]),
+    (
+        "server",
+        &["runtime", "types", "image", "controller", "client", "partition", "coordinator", "record", "guard"],
+    ),
     ("house", &[]),
     ("services", &["runtime"]),
     ("harness", &["services"]),
@@ -32,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("faults", &["runtime", "harness", "services"]),
     ("bench", &["runtime", "services"]),
     ("model", &[]),
+    ("fuzz", &["guard", "record"]),
 ];
 
 #[test]

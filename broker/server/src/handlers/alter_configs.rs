@@ -17,7 +17,7 @@ use kafka_protocol::protocol::StrBytes;
 use super::describe_configs::{self, BROKER, TOPIC};
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{Failure, NONE, invalid, unknown_partition};
-use crate::guard::shapes;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 33, advertised: 0..=2, served_from: 0, shape: &shapes::ALTER_CONFIGS, handle };

@@ -18,7 +18,7 @@ use kafka_protocol::messages::{
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::Failure;
-use crate::guard::shapes;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 45, advertised: 0..=1, served_from: 0, shape: &shapes::ALTER_PARTITION_REASSIGNMENTS, handle };

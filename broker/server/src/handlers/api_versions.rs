@@ -6,8 +6,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::APIS;
 use crate::dispatch::{Answer, Api, Call, Refusal};
-use crate::guard::shapes;
 use crate::reply::{self, ReplyHeader};
+use aquifer_guard::shapes;
 
 /// Needed where answers differ from all other APIs.
 pub(crate) const KEY: i16 = 18;

@@ -12,7 +12,7 @@ use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{Failure, invalid, unknown_partition};
-use crate::guard::shapes;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 37, advertised: 0..=3, served_from: 0, shape: &shapes::CREATE_PARTITIONS, handle };

@@ -14,9 +14,9 @@ use uuid::Uuid;
 use crate::creation::{self, NewTopic};
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{Failure, invalid};
-use crate::guard::shapes;
 use crate::handlers::describe_configs;
 use crate::view;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 19, advertised: 2..=7, served_from: 2, shape: &shapes::CREATE_TOPICS, handle };

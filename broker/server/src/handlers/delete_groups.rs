@@ -5,7 +5,7 @@ use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse};
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors;
-use crate::guard::shapes;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 42, advertised: 0..=2, served_from: 0, shape: &shapes::DELETE_GROUPS, handle };

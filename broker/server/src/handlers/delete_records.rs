@@ -8,8 +8,8 @@ use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::Failure;
-use crate::guard::shapes;
 use crate::view;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 21, advertised: 0..=2, served_from: 0, shape: &shapes::DELETE_RECORDS, handle };

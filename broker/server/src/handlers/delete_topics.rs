@@ -11,8 +11,8 @@ use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{Failure, invalid, unknown_partition};
-use crate::guard::shapes;
 use crate::view;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 20, advertised: 1..=6, served_from: 1, shape: &shapes::DELETE_TOPICS, handle };

@@ -5,8 +5,8 @@ use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
 
 use crate::dispatch::{Answer, Api, Call};
-use crate::guard::shapes;
 use crate::view;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 60, advertised: 0..=2, served_from: 0, shape: &shapes::DESCRIBE_CLUSTER, handle };

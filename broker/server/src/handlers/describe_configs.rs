@@ -14,8 +14,8 @@ use super::alter_configs::{dynamic_broker_option, is_throttle};
 use crate::config::{BrokerOption, OptionType};
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{Failure, invalid, unknown_partition};
-use crate::guard::shapes;
 use crate::view;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 32, advertised: 1..=4, served_from: 1, shape: &shapes::DESCRIBE_CONFIGS, handle };

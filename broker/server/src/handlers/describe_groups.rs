@@ -6,8 +6,8 @@ use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, Gr
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{self, NONE};
-use crate::guard::shapes;
 use crate::view::{GROUP_OPERATIONS, text};
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 15, advertised: 0..=6, served_from: 0, shape: &shapes::DESCRIBE_GROUPS, handle };

@@ -9,8 +9,8 @@ use kafka_protocol::messages::describe_log_dirs_response::{
 use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 
 use crate::dispatch::{Answer, Api, Call};
-use crate::guard::shapes;
 use crate::view;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 35, advertised: 1..=4, served_from: 1, shape: &shapes::DESCRIBE_LOG_DIRS, handle };

@@ -11,8 +11,8 @@ use kafka_protocol::messages::{BrokerId, DescribeTopicPartitionsRequest, Describ
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::NONE;
-use crate::guard::shapes;
 use crate::view;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 75, advertised: 0..=0, served_from: 0, shape: &shapes::DESCRIBE_TOPIC_PARTITIONS, handle };

@@ -10,8 +10,8 @@ use kafka_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{Failure, NONE};
-use crate::guard::shapes;
 use crate::view;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 43, advertised: 0..=2, served_from: 0, shape: &shapes::ELECT_LEADERS, handle };

@@ -9,8 +9,8 @@ use kafka_protocol::protocol::StrBytes;
 use crate::creation::{self, NewTopic};
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{Failure, NONE, invalid};
-use crate::guard::shapes;
 use crate::view;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 10, advertised: 0..=6, served_from: 0, shape: &shapes::FIND_COORDINATOR, handle };

@@ -5,8 +5,8 @@ use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors;
-use crate::guard::shapes;
 use crate::view::owned;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 12, advertised: 0..=4, served_from: 0, shape: &shapes::HEARTBEAT, handle };

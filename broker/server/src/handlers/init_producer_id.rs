@@ -11,8 +11,8 @@ use kafka_protocol::messages::{self, InitProducerIdRequest, InitProducerIdRespon
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{Failure, invalid};
-use crate::guard::shapes;
 use crate::server::Context;
+use aquifer_guard::shapes;
 
 /// Version 6 (KIP-939) is not stable in Kafka.
 pub(crate) const API: Api =

@@ -7,8 +7,8 @@ use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{self, NONE};
-use crate::guard::shapes;
 use crate::view::{owned, text};
+use aquifer_guard::shapes;
 
 /// librdkafka before 2.11 looks at the lowest version to find out about GSSAPI (KAFKA-19444).
 pub(crate) const API: Api =

@@ -7,8 +7,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{self, NONE};
-use crate::guard::shapes;
 use crate::view::text;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 16, advertised: 0..=5, served_from: 0, shape: &shapes::LIST_GROUPS, handle };

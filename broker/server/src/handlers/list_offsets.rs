@@ -12,7 +12,7 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{Failure, invalid};
-use crate::guard::shapes;
+use aquifer_guard::shapes;
 
 /// Version 11 (KIP-1023) has the layout of version 10 and one more special timestamp.
 pub(crate) const API: Api =

@@ -10,8 +10,8 @@ use kafka_protocol::messages::list_partition_reassignments_response::{
 use kafka_protocol::messages::{ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse};
 
 use crate::dispatch::{Answer, Api, Call};
-use crate::guard::shapes;
 use crate::view;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 46, advertised: 0..=0, served_from: 0, shape: &shapes::LIST_PARTITION_REASSIGNMENTS, handle };

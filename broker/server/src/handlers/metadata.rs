@@ -16,8 +16,8 @@ use tracing::info;
 use crate::creation::{self, NewTopic};
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{Failure, NONE};
-use crate::guard::shapes;
 use crate::view;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 3, advertised: 0..=13, served_from: 0, shape: &shapes::METADATA, handle };

@@ -8,8 +8,8 @@ use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicN
 
 use super::partition_codes::{PartitionCode, PartitionCodes};
 use crate::dispatch::{Answer, Api, Call};
-use crate::guard::shapes;
 use crate::view::owned;
+use aquifer_guard::shapes;
 
 /// Version 10 names topics by id; the wire crate cannot decode it yet.
 pub(crate) const API: Api =

@@ -9,7 +9,7 @@ use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse, TopicN
 use super::partition_codes::{PartitionCode, PartitionCodes};
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors;
-use crate::guard::shapes;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 47, advertised: 0..=0, served_from: 0, shape: &shapes::OFFSET_DELETE, handle };

@@ -9,8 +9,8 @@ use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicNam
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{self, NONE};
-use crate::guard::shapes;
 use crate::view::{text, topic_name};
+use aquifer_guard::shapes;
 
 /// Version 10 names topics by id; the wire crate cannot decode it yet.
 pub(crate) const API: Api =

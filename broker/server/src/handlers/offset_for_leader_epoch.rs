@@ -8,7 +8,7 @@ use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpoch
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::Failure;
-use crate::guard::shapes;
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 23, advertised: 2..=4, served_from: 2, shape: &shapes::OFFSET_FOR_LEADER_EPOCH, handle };

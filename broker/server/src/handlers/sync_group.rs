@@ -6,8 +6,8 @@ use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 
 use crate::dispatch::{Answer, Api, Call};
 use crate::errors::{self, NONE};
-use crate::guard::shapes;
 use crate::view::{owned, text};
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api =
     Api { key: 14, advertised: 0..=5, served_from: 0, shape: &shapes::SYNC_GROUP, handle };

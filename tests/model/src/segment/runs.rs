@@ -42,20 +42,21 @@ pub fn holding(large: bool) -> Vec<(&'static str, SegmentModel)> {
 
 /// Each bug where it shows, and the invariant that it breaks.
 pub fn planted() -> Vec<(Bug, char, SegmentModel)> {
+    let pair = SegmentModel { copies: 2, needed: 2, losses: 0, crashes: 2, ..ALL };
     let calm = SegmentModel { losses: 0, crashes: 2, ..TWO_OF_THREE };
     let plant = |bug, invariant, model| (bug, invariant, SegmentModel { bug: Some(bug), ..model });
     vec![
         plant(Bug::TakesAnyFrame, 'P', calm),
         plant(Bug::AcknowledgesBeforeSync, 'D', calm),
         plant(Bug::CountsItselfBeforeSync, 'D', calm),
-        plant(Bug::ForgetsSeals, 'F', SegmentModel { needed: 3, ..calm }),
-        plant(Bug::ForgetsSeals, 'N', SegmentModel { needed: 3, ..calm }),
-        plant(Bug::ReadsUnsealed, 'F', calm),
-        plant(Bug::ReadsUnsealed, 'N', calm),
-        plant(Bug::BlankAnswers, 'V', ALL),
-        plant(Bug::BlankAnswers, 'N', ALL),
-        plant(Bug::DamageAnswers, 'V', SegmentModel { rots: 1, ..calm }),
-        plant(Bug::DamageAnswers, 'N', SegmentModel { rots: 1, needed: 3, ..calm }),
+        plant(Bug::ForgetsSeals, 'F', pair),
+        plant(Bug::ForgetsSeals, 'N', pair),
+        plant(Bug::ReadsUnsealed, 'F', pair),
+        plant(Bug::ReadsUnsealed, 'N', pair),
+        plant(Bug::BlankAnswers, 'V', SegmentModel { losses: 1, ..pair }),
+        plant(Bug::BlankAnswers, 'N', SegmentModel { losses: 1, ..pair }),
+        plant(Bug::DamageAnswers, 'V', SegmentModel { rots: 1, ..pair }),
+        plant(Bug::DamageAnswers, 'N', SegmentModel { rots: 1, ..pair }),
         plant(Bug::ClosesUncompared, 'E', calm),
         plant(Bug::TooFewAnswers, 'N', calm),
         plant(Bug::TakesShortest, 'N', calm),
@@ -67,5 +68,14 @@ pub fn planted() -> Vec<(Bug, char, SegmentModel)> {
 /// What is not promised: an acknowledged last frame is damaged before anything follows it, its mirror restarts, and no other
 /// copy can be asked. `docs/durability.md` names it.
 pub fn limit_of_a_damaged_last_frame() -> SegmentModel {
-    SegmentModel { records: 1, crashes: 2, losses: 1, rots: 1, last_frame_rots: true, ..ALL }
+    SegmentModel {
+        copies: 2,
+        needed: 2,
+        records: 1,
+        crashes: 2,
+        losses: 0,
+        rots: 1,
+        last_frame_rots: true,
+        ..ALL
+    }
 }

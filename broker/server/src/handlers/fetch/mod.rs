@@ -11,9 +11,9 @@ use tokio::time::{Instant, timeout_at};
 
 use self::read::{Limits, Pass};
 use crate::dispatch::{Answer, Api, Call, Refusal};
-use crate::guard::shapes;
 use crate::reply::Reply;
 use crate::sessions::{SessionRequest, TopicKey, Wanted};
+use aquifer_guard::shapes;
 
 pub(crate) const API: Api = Api { key: 1, advertised: 4..=18, served_from: 4, shape: &shapes::FETCH, handle };
 

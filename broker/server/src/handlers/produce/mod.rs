@@ -1,10 +1,11 @@
 //! Produce: offsets are assigned before the next request is read, the reply waits for durability.
 
-mod parse;
 mod respond;
 
 use std::time::Duration;
 
+use aquifer_guard::produce::{self, ProduceRequest, TopicKey};
+use aquifer_guard::shapes;
 use aquifer_partition::{AppendError, AppendRequest, Appended, CommitTicket, LookupError, Partition};
 use aquifer_record::{BatchHeader, Origin, RecordError};
 use aquifer_types::{NodeId, TopicId};
@@ -12,11 +13,9 @@ use bytes::BytesMut;
 use kafka_protocol::ResponseError as Code;
 use std::sync::Arc;
 
-use self::parse::{ProduceRequest, TopicKey};
 use crate::dispatch::{Answer, Api, Call, Refusal};
 use crate::errors::Failure;
 use crate::frame::SMALL_FRAME_BYTES;
-use crate::guard::shapes;
 use crate::view;
 
 /// Versions 0 to 2 are advertised because older librdkafka decides about compression from it
@@ -67,7 +66,7 @@ impl From<Failure> for Refused {
 fn handle(mut call: Call) -> Answer {
     let buffer_bytes = if call.alone { 0 } else { SMALL_FRAME_BYTES };
     let body = call.body.split();
-    let request = match parse::parse(body, call.version, call.api.shape.flexible_from) {
+    let request = match produce::parse(body, call.version, call.api.shape.flexible_from) {
         Ok(request) => request,
         Err(reason) => {
             let (api, version) = (call.api.shape.api, call.version);

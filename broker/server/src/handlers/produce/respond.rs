@@ -10,12 +10,12 @@ use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 
-use super::parse::TopicKey;
 use super::{PartitionOutcome, Refused};
 use crate::dispatch::{Call, Refusal};
 use crate::errors::Failure;
 use crate::reply::Reply;
 use crate::view;
+use aquifer_guard::produce::TopicKey;
 
 const LOG_START_FROM: i16 = 5;
 const MESSAGES_FROM: i16 = 8;

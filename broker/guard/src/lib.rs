@@ -5,41 +5,50 @@
 //! headers. The guard walks the frame along a table of the API's layout first; it is a pure function
 //! of (layout, version, bytes), allocates nothing and cannot panic. What it lets through decodes into
 //! at most [`Passed::decoded_bytes`] bytes beside the frame itself.
+//!
+//! ```text
+//!   frame ── parse_header ──> header, body ── check(layout, version) ──> a decoder
+//!                                                                  └──> produce::parse, which copies no records
+//! ```
+//!
+//! It does not know: connections, budgets, handlers, what a request means. `tests/fuzz` holds it against the decoders.
 
 mod header;
+pub mod produce;
 mod shape;
-pub(crate) mod shapes;
+pub mod shapes;
 mod walk;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use header::{HeaderError, parse_header, parse_prefix};
-pub(crate) use shape::Shape;
+pub use header::{Header, HeaderError, parse_header, parse_prefix};
+pub use shape::{Field, Kind, Shape};
 
 /// Elements (list items and tagged fields) that one request may hold in total.
 ///
 /// A fetch of 100 000 partitions is the largest honest request; it has as many elements.
-pub(crate) const MAX_ELEMENTS: usize = 200_000;
+pub const MAX_ELEMENTS: usize = 200_000;
 
 /// Tagged fields that one struct may hold.
-pub(crate) const MAX_TAGGED_FIELDS: u32 = 64;
+pub const MAX_TAGGED_FIELDS: u32 = 64;
 
-/// What one decoded element takes at most: the largest struct of the decoder, or a node of a tag map.
-pub(crate) const DECODED_ELEMENT_BYTES: usize = 320;
+/// What one decoded element takes at most: the largest struct of the decoder, or a node of a tag map, which has room for
+/// eleven tags however few there are.
+pub const DECODED_ELEMENT_BYTES: usize = 416;
 
 /// The guard's verdict on a body that may be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Passed {
+pub struct Passed {
     /// List items and tagged fields in the request.
-    pub(crate) elements: usize,
+    pub elements: usize,
     /// Bytes after the last field; Kafka ignores them, so do we.
-    pub(crate) trailing: usize,
+    pub trailing: usize,
 }
 
 impl Passed {
     /// Upper bound of the memory that decoding takes beside the frame (strings and bytes stay in it).
-    pub(crate) fn decoded_bytes(self) -> usize {
+    pub fn decoded_bytes(self) -> usize {
         self.elements * DECODED_ELEMENT_BYTES
     }
 }
@@ -47,7 +56,7 @@ impl Passed {
 /// Why a body was not let through, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("malformed {api} request version {version}: {problem} in field {field} at byte {at} of its body")]
-pub(crate) struct GuardError {
+pub struct GuardError {
     api: &'static str,
     version: i16,
     field: &'static str,
@@ -57,7 +66,7 @@ pub(crate) struct GuardError {
 
 /// What is wrong with a length, a count or a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Problem {
+pub enum Problem {
     /// A length or count claims more than arrived.
     #[error("{wanted} bytes wanted, {left} left")]
     Beyond {
@@ -87,6 +96,6 @@ pub(crate) enum Problem {
 }
 
 /// Checks a request body. Pure.
-pub(crate) fn check(shape: &'static Shape, version: i16, body: &[u8]) -> Result<Passed, GuardError> {
+pub fn check(shape: &'static Shape, version: i16, body: &[u8]) -> Result<Passed, GuardError> {
     walk::walk(shape, version, body)
 }

@@ -1,10 +1,10 @@
 //! Shapes of the requests that carry or locate records. Transcribed from Kafka 4.3's message schemas.
 
-use crate::guard::shape::Kind::{Blob, Fixed, FixedList, List, Struct, Text};
-use crate::guard::shape::{LAST, Shape, field, tagged};
+use crate::shape::Kind::{Blob, Fixed, FixedList, List, Struct, Text};
+use crate::shape::{LAST, Shape, field, tagged};
 
 /// Produce, key 0.
-pub(crate) const PRODUCE: Shape = Shape {
+pub const PRODUCE: Shape = Shape {
     api: "Produce",
     flexible_from: 9,
     fields: &[
@@ -30,7 +30,7 @@ pub(crate) const PRODUCE: Shape = Shape {
 };
 
 /// Fetch, key 1.
-pub(crate) const FETCH: Shape = Shape {
+pub const FETCH: Shape = Shape {
     api: "Fetch",
     flexible_from: 12,
     fields: &[
@@ -88,7 +88,7 @@ pub(crate) const FETCH: Shape = Shape {
 };
 
 /// ListOffsets, key 2.
-pub(crate) const LIST_OFFSETS: Shape = Shape {
+pub const LIST_OFFSETS: Shape = Shape {
     api: "ListOffsets",
     flexible_from: 6,
     fields: &[
@@ -117,7 +117,7 @@ pub(crate) const LIST_OFFSETS: Shape = Shape {
 };
 
 /// OffsetForLeaderEpoch, key 23.
-pub(crate) const OFFSET_FOR_LEADER_EPOCH: Shape = Shape {
+pub const OFFSET_FOR_LEADER_EPOCH: Shape = Shape {
     api: "OffsetForLeaderEpoch",
     flexible_from: 4,
     fields: &[
@@ -144,7 +144,7 @@ pub(crate) const OFFSET_FOR_LEADER_EPOCH: Shape = Shape {
 };
 
 /// DeleteRecords, key 21.
-pub(crate) const DELETE_RECORDS: Shape = Shape {
+pub const DELETE_RECORDS: Shape = Shape {
     api: "DeleteRecords",
     flexible_from: 2,
     fields: &[
@@ -167,7 +167,7 @@ pub(crate) const DELETE_RECORDS: Shape = Shape {
 };
 
 /// InitProducerId, key 22.
-pub(crate) const INIT_PRODUCER_ID: Shape = Shape {
+pub const INIT_PRODUCER_ID: Shape = Shape {
     api: "InitProducerId",
     flexible_from: 2,
     fields: &[

@@ -1,10 +1,10 @@
 //! Shapes of the consumer group requests. Transcribed from Kafka 4.3's message schemas.
 
-use crate::guard::shape::Kind::{Blob, Fixed, FixedList, List, Text, TextList};
-use crate::guard::shape::{LAST, NEVER, Shape, field};
+use crate::shape::Kind::{Blob, Fixed, FixedList, List, Text, TextList};
+use crate::shape::{LAST, NEVER, Shape, field};
 
 /// JoinGroup, key 11.
-pub(crate) const JOIN_GROUP: Shape = Shape {
+pub const JOIN_GROUP: Shape = Shape {
     api: "JoinGroup",
     flexible_from: 6,
     fields: &[
@@ -20,7 +20,7 @@ pub(crate) const JOIN_GROUP: Shape = Shape {
 };
 
 /// SyncGroup, key 14.
-pub(crate) const SYNC_GROUP: Shape = Shape {
+pub const SYNC_GROUP: Shape = Shape {
     api: "SyncGroup",
     flexible_from: 4,
     fields: &[
@@ -40,7 +40,7 @@ pub(crate) const SYNC_GROUP: Shape = Shape {
 };
 
 /// Heartbeat, key 12.
-pub(crate) const HEARTBEAT: Shape = Shape {
+pub const HEARTBEAT: Shape = Shape {
     api: "Heartbeat",
     flexible_from: 4,
     fields: &[
@@ -52,7 +52,7 @@ pub(crate) const HEARTBEAT: Shape = Shape {
 };
 
 /// LeaveGroup, key 13.
-pub(crate) const LEAVE_GROUP: Shape = Shape {
+pub const LEAVE_GROUP: Shape = Shape {
     api: "LeaveGroup",
     flexible_from: 4,
     fields: &[
@@ -72,7 +72,7 @@ pub(crate) const LEAVE_GROUP: Shape = Shape {
 };
 
 /// OffsetCommit, key 8.
-pub(crate) const OFFSET_COMMIT: Shape = Shape {
+pub const OFFSET_COMMIT: Shape = Shape {
     api: "OffsetCommit",
     flexible_from: 8,
     fields: &[
@@ -105,7 +105,7 @@ pub(crate) const OFFSET_COMMIT: Shape = Shape {
 };
 
 /// OffsetFetch, key 9.
-pub(crate) const OFFSET_FETCH: Shape = Shape {
+pub const OFFSET_FETCH: Shape = Shape {
     api: "OffsetFetch",
     flexible_from: 6,
     fields: &[
@@ -141,25 +141,25 @@ pub(crate) const OFFSET_FETCH: Shape = Shape {
 };
 
 /// ListGroups, key 16.
-pub(crate) const LIST_GROUPS: Shape = Shape {
+pub const LIST_GROUPS: Shape = Shape {
     api: "ListGroups",
     flexible_from: 3,
     fields: &[field("states_filter", 4, LAST, TextList), field("types_filter", 5, LAST, TextList)],
 };
 
 /// DescribeGroups, key 15.
-pub(crate) const DESCRIBE_GROUPS: Shape = Shape {
+pub const DESCRIBE_GROUPS: Shape = Shape {
     api: "DescribeGroups",
     flexible_from: 5,
     fields: &[field("groups", 0, LAST, TextList), field("include_authorized_operations", 3, LAST, Fixed(1))],
 };
 
 /// DeleteGroups, key 42.
-pub(crate) const DELETE_GROUPS: Shape =
+pub const DELETE_GROUPS: Shape =
     Shape { api: "DeleteGroups", flexible_from: 2, fields: &[field("groups_names", 0, LAST, TextList)] };
 
 /// OffsetDelete, key 47.
-pub(crate) const OFFSET_DELETE: Shape = Shape {
+pub const OFFSET_DELETE: Shape = Shape {
     api: "OffsetDelete",
     flexible_from: NEVER,
     fields: &[

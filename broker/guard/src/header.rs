@@ -4,22 +4,22 @@ use super::MAX_TAGGED_FIELDS;
 
 /// A parsed request header; `body` is where the request's body begins in the frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Header<'a> {
+pub struct Header<'a> {
     /// API key as sent.
-    pub(crate) api_key: i16,
+    pub api_key: i16,
     /// API version as sent.
-    pub(crate) api_version: i16,
+    pub api_version: i16,
     /// Echoed in the response.
-    pub(crate) correlation_id: i32,
+    pub correlation_id: i32,
     /// The client's id, null or not.
-    pub(crate) client_id: Option<&'a str>,
+    pub client_id: Option<&'a str>,
     /// Offset of the body in the frame.
-    pub(crate) body: usize,
+    pub body: usize,
 }
 
 /// Why a header could not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum HeaderError {
+pub enum HeaderError {
     /// The frame ends inside the header.
     #[error("the frame of {0} bytes ends inside the request header")]
     Short(usize),
@@ -32,7 +32,7 @@ pub(crate) enum HeaderError {
 }
 
 /// Parses the key, version and correlation id, which all header versions share.
-pub(crate) fn parse_prefix(frame: &[u8]) -> Result<(i16, i16, i32), HeaderError> {
+pub fn parse_prefix(frame: &[u8]) -> Result<(i16, i16, i32), HeaderError> {
     let Some((head, _)) = frame.split_first_chunk::<8>() else {
         return Err(HeaderError::Short(frame.len()));
     };
@@ -41,7 +41,7 @@ pub(crate) fn parse_prefix(frame: &[u8]) -> Result<(i16, i16, i32), HeaderError>
 }
 
 /// Parses the whole header; `flexible` says that the API's version uses header version 2.
-pub(crate) fn parse_header(frame: &[u8], flexible: bool) -> Result<Header<'_>, HeaderError> {
+pub fn parse_header(frame: &[u8], flexible: bool) -> Result<Header<'_>, HeaderError> {
     let short = || HeaderError::Short(frame.len());
     let (api_key, api_version, correlation_id) = parse_prefix(frame)?;
     let (length, rest) = frame[8..].split_first_chunk::<2>().ok_or_else(short)?;

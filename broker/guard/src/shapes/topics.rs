@@ -1,10 +1,10 @@
 //! Shapes of the requests that change topics and configurations. Transcribed from Kafka 4.3's message schemas.
 
-use crate::guard::shape::Kind::{Fixed, FixedList, List, Text, TextList};
-use crate::guard::shape::{LAST, Shape, field};
+use crate::shape::Kind::{Fixed, FixedList, List, Text, TextList};
+use crate::shape::{LAST, Shape, field};
 
 /// CreateTopics, key 19.
-pub(crate) const CREATE_TOPICS: Shape = Shape {
+pub const CREATE_TOPICS: Shape = Shape {
     api: "CreateTopics",
     flexible_from: 5,
     fields: &[
@@ -39,7 +39,7 @@ pub(crate) const CREATE_TOPICS: Shape = Shape {
 };
 
 /// DeleteTopics, key 20.
-pub(crate) const DELETE_TOPICS: Shape = Shape {
+pub const DELETE_TOPICS: Shape = Shape {
     api: "DeleteTopics",
     flexible_from: 4,
     fields: &[
@@ -55,7 +55,7 @@ pub(crate) const DELETE_TOPICS: Shape = Shape {
 };
 
 /// CreatePartitions, key 37.
-pub(crate) const CREATE_PARTITIONS: Shape = Shape {
+pub const CREATE_PARTITIONS: Shape = Shape {
     api: "CreatePartitions",
     flexible_from: 2,
     fields: &[
@@ -75,7 +75,7 @@ pub(crate) const CREATE_PARTITIONS: Shape = Shape {
 };
 
 /// DescribeConfigs, key 32.
-pub(crate) const DESCRIBE_CONFIGS: Shape = Shape {
+pub const DESCRIBE_CONFIGS: Shape = Shape {
     api: "DescribeConfigs",
     flexible_from: 4,
     fields: &[
@@ -95,7 +95,7 @@ pub(crate) const DESCRIBE_CONFIGS: Shape = Shape {
 };
 
 /// AlterConfigs, key 33.
-pub(crate) const ALTER_CONFIGS: Shape = Shape {
+pub const ALTER_CONFIGS: Shape = Shape {
     api: "AlterConfigs",
     flexible_from: 2,
     fields: &[
@@ -119,7 +119,7 @@ pub(crate) const ALTER_CONFIGS: Shape = Shape {
 };
 
 /// IncrementalAlterConfigs, key 44.
-pub(crate) const INCREMENTAL_ALTER_CONFIGS: Shape = Shape {
+pub const INCREMENTAL_ALTER_CONFIGS: Shape = Shape {
     api: "IncrementalAlterConfigs",
     flexible_from: 1,
     fields: &[

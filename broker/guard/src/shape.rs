@@ -8,33 +8,33 @@ pub(crate) const NEVER: i16 = i16::MAX;
 
 /// The layout of one API's request over all its versions.
 #[derive(Debug)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// Kafka's name of the API, for messages.
-    pub(crate) api: &'static str,
+    pub api: &'static str,
     /// First version with compact lengths and tagged fields.
-    pub(crate) flexible_from: i16,
+    pub flexible_from: i16,
     /// The body, in wire order.
-    pub(crate) fields: &'static [Field],
+    pub fields: &'static [Field],
 }
 
 /// One field and the versions that carry it.
 #[derive(Debug)]
-pub(crate) struct Field {
+pub struct Field {
     /// Kafka's name in snake case, for messages.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// First version that carries it.
-    pub(crate) from: i16,
+    pub from: i16,
     /// Last version that carries it, inclusive.
-    pub(crate) to: i16,
+    pub to: i16,
     /// Set when the field lives in the tagged section of its struct.
-    pub(crate) tag: Option<u32>,
+    pub tag: Option<u32>,
     /// Its type.
-    pub(crate) kind: Kind,
+    pub kind: Kind,
 }
 
 /// The wire types, as far as lengths are concerned.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// That many bytes.
     Fixed(usize),
     /// A string, perhaps null.

@@ -1,17 +1,17 @@
 //! Shapes of the requests that describe the cluster. Transcribed from Kafka 4.3's message schemas.
 
-use crate::guard::shape::Kind::{Fixed, FixedList, List, Optional, Text, TextList};
-use crate::guard::shape::{LAST, Shape, field};
+use crate::shape::Kind::{Fixed, FixedList, List, Optional, Text, TextList};
+use crate::shape::{LAST, Shape, field};
 
 /// ApiVersions, key 18.
-pub(crate) const API_VERSIONS: Shape = Shape {
+pub const API_VERSIONS: Shape = Shape {
     api: "ApiVersions",
     flexible_from: 3,
     fields: &[field("client_software_name", 3, LAST, Text), field("client_software_version", 3, LAST, Text)],
 };
 
 /// Metadata, key 3.
-pub(crate) const METADATA: Shape = Shape {
+pub const METADATA: Shape = Shape {
     api: "Metadata",
     flexible_from: 9,
     fields: &[
@@ -28,7 +28,7 @@ pub(crate) const METADATA: Shape = Shape {
 };
 
 /// DescribeCluster, key 60.
-pub(crate) const DESCRIBE_CLUSTER: Shape = Shape {
+pub const DESCRIBE_CLUSTER: Shape = Shape {
     api: "DescribeCluster",
     flexible_from: 0,
     fields: &[
@@ -39,7 +39,7 @@ pub(crate) const DESCRIBE_CLUSTER: Shape = Shape {
 };
 
 /// DescribeTopicPartitions, key 75.
-pub(crate) const DESCRIBE_TOPIC_PARTITIONS: Shape = Shape {
+pub const DESCRIBE_TOPIC_PARTITIONS: Shape = Shape {
     api: "DescribeTopicPartitions",
     flexible_from: 0,
     fields: &[
@@ -55,7 +55,7 @@ pub(crate) const DESCRIBE_TOPIC_PARTITIONS: Shape = Shape {
 };
 
 /// DescribeLogDirs, key 35.
-pub(crate) const DESCRIBE_LOG_DIRS: Shape = Shape {
+pub const DESCRIBE_LOG_DIRS: Shape = Shape {
     api: "DescribeLogDirs",
     flexible_from: 2,
     fields: &[field(
@@ -67,7 +67,7 @@ pub(crate) const DESCRIBE_LOG_DIRS: Shape = Shape {
 };
 
 /// FindCoordinator, key 10.
-pub(crate) const FIND_COORDINATOR: Shape = Shape {
+pub const FIND_COORDINATOR: Shape = Shape {
     api: "FindCoordinator",
     flexible_from: 3,
     fields: &[
@@ -78,7 +78,7 @@ pub(crate) const FIND_COORDINATOR: Shape = Shape {
 };
 
 /// AlterPartitionReassignments, key 45.
-pub(crate) const ALTER_PARTITION_REASSIGNMENTS: Shape = Shape {
+pub const ALTER_PARTITION_REASSIGNMENTS: Shape = Shape {
     api: "AlterPartitionReassignments",
     flexible_from: 0,
     fields: &[
@@ -105,7 +105,7 @@ pub(crate) const ALTER_PARTITION_REASSIGNMENTS: Shape = Shape {
 };
 
 /// ElectLeaders, key 43.
-pub(crate) const ELECT_LEADERS: Shape = Shape {
+pub const ELECT_LEADERS: Shape = Shape {
     api: "ElectLeaders",
     flexible_from: 2,
     fields: &[
@@ -121,7 +121,7 @@ pub(crate) const ELECT_LEADERS: Shape = Shape {
 };
 
 /// ListPartitionReassignments, key 46.
-pub(crate) const LIST_PARTITION_REASSIGNMENTS: Shape = Shape {
+pub const LIST_PARTITION_REASSIGNMENTS: Shape = Shape {
     api: "ListPartitionReassignments",
     flexible_from: 0,
     fields: &[

@@ -1,4 +1,4 @@
-//! The request without copies: each partition's records are split off the frame, to be patched in place.
+//! A Produce request without copies: each partition's records are split off the frame, to be patched in place.
 
 use bytes::{Buf, BytesMut};
 use kafka_protocol::protocol::StrBytes;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 /// A topic as the version names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum TopicKey {
+pub enum TopicKey {
     /// Up to version 12.
     Name(StrBytes),
     /// From version 13 on.
@@ -15,24 +15,29 @@ pub(super) enum TopicKey {
 
 /// One topic's partitions and their batches.
 #[derive(Debug)]
-pub(super) struct TopicData {
-    pub(super) key: TopicKey,
-    /// Null records count as none.
-    pub(super) partitions: Vec<(i32, BytesMut)>,
+pub struct TopicData {
+    /// The topic.
+    pub key: TopicKey,
+    /// Index and records of each partition; null records count as none.
+    pub partitions: Vec<(i32, BytesMut)>,
 }
 
 /// A parsed request.
 #[derive(Debug)]
-pub(super) struct ProduceRequest {
-    pub(super) transactional_id: Option<StrBytes>,
-    pub(super) acks: i16,
-    pub(super) timeout_ms: i32,
-    pub(super) topics: Vec<TopicData>,
+pub struct ProduceRequest {
+    /// Set by transactional producers.
+    pub transactional_id: Option<StrBytes>,
+    /// 0, 1, or -1 for all.
+    pub acks: i16,
+    /// How long the producer waits.
+    pub timeout_ms: i32,
+    /// In the order of the request.
+    pub topics: Vec<TopicData>,
 }
 
 impl ProduceRequest {
     /// Bytes of all batches.
-    pub(super) fn record_bytes(&self) -> usize {
+    pub fn record_bytes(&self) -> usize {
         self.topics.iter().flat_map(|topic| &topic.partitions).map(|(_, records)| records.len()).sum()
     }
 }
@@ -41,11 +46,9 @@ impl ProduceRequest {
 const IDS_FROM: i16 = 13;
 
 /// Parses a body that passed the guard. What the guard saw to is checked again here, as an error.
-pub(super) fn parse(
-    body: BytesMut,
-    version: i16,
-    flexible_from: i16,
-) -> Result<ProduceRequest, &'static str> {
+/// # Errors
+/// What does not fit, in words.
+pub fn parse(body: BytesMut, version: i16, flexible_from: i16) -> Result<ProduceRequest, &'static str> {
     let mut parser = Parser { body, flexible: version >= flexible_from };
     let transactional_id = parser.text()?;
     let acks = parser.body.try_get_i16().map_err(|_| CUT)?;
