@@ -7,7 +7,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
 confluent_kafka_version=2.16.1
-all_parts=(minio hdfs kafka python librdkafka kcat faketime uml)
+ansible_core_version=2.19.14
+ansible_lint_version=26.10.1
+all_parts=(minio hdfs kafka python librdkafka kcat faketime uml ansible hosts)
 
 usage() {
   cat <<USAGE
@@ -24,11 +26,14 @@ installed already is left alone.
   kcat     kcat from the distribution's packages (needs root, or sudo)
   faketime libfaketime, for clocks that jump, in the same way
   uml      User Mode Linux and dmsetup, for power cuts, in the same way; x86-64 only
+  ansible  a virtual environment with ansible-core $ansible_core_version and ansible-lint from PyPI
+  hosts    a Debian root that systemd-nspawn boots (310 MB), and systemd-nspawn, debootstrap and ssh from the
+           distribution's packages (needs root, or sudo)
 
   --check  installs nothing; says what is missing, and fails if anything is
   --help   this text
 
-Everything but kcat, faketime and uml goes to \$AQUIFER_TEST_CACHE, now $cache
+Everything but the distribution's packages goes to \$AQUIFER_TEST_CACHE, now $cache
 Needed on the machine: go 1.24 or newer for minio; Java 17 and Maven for hdfs and kafka; python3 with venv.
 USAGE
 }
@@ -46,6 +51,8 @@ has_librdkafka() { [ -e "$cache/librdkafka/librdkafka.so" ] && [ -f "$cache/libr
 has_kcat() { command -v kcat >/dev/null; }
 has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
 has_uml() { [ "$(uname -m)" != x86_64 ] || { command -v linux.uml && command -v dmsetup; } >/dev/null; }
+has_ansible() { [ -f "$cache/ansible/complete-$ansible_core_version-$ansible_lint_version" ]; }
+has_hosts() { [ -f "$cache/hosts/complete" ] && command -v systemd-nspawn ssh >/dev/null; }
 
 install_minio() {
   need go "the Go toolchain (Debian: golang-go, or go.dev)"
@@ -96,14 +103,39 @@ install_librdkafka() {
     "$version" "$directory" >"$directory/rdkafka.pc"
 }
 
-# install_packages PACKAGE...: from the distribution.
+root=()
+[ "$(id -u)" = 0 ] || root=(sudo)
+
+# install_packages NAME ...: from the distribution.
 install_packages() {
-  command -v apt-get >/dev/null || fail "$* is missing: install it with this system's package manager"
-  local root=()
-  [ "$(id -u)" = 0 ] || root=(sudo)
+  command -v apt-get >/dev/null || fail "install $* with this system's package manager, then run this again"
   say "installing $* from the distribution's packages"
   "${root[@]}" apt-get update -qq
   "${root[@]}" apt-get install -y -qq "$@" >/dev/null
+}
+install_ansible() {
+  need python3 "Python 3 with venv (Debian: python3-venv)"
+  say "installing ansible-core $ansible_core_version and ansible-lint from PyPI"
+  rm -rf "$cache/ansible"
+  python3 -m venv "$cache/ansible"
+  "$cache/ansible/bin/pip" install -q "ansible-core==$ansible_core_version" "ansible-lint==$ansible_lint_version"
+  touch "$cache/ansible/complete-$ansible_core_version-$ansible_lint_version"
+}
+
+# Whole or not at all; of the Debian that this machine runs, so that what was built here runs there.
+install_hosts() {
+  install_packages systemd-container debootstrap openssh-client
+  local suite mirror directory=$cache/hosts
+  suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "$VERSION_CODENAME" || echo bookworm)
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' "Codename: $suite" | head -n 1)
+  "${root[@]}" rm -rf "$directory"
+  mkdir -p "$directory"
+  say "making a root of Debian $suite; this takes a minute or two, once"
+  "${root[@]}" debootstrap --variant=minbase \
+    --include=systemd,systemd-sysv,dbus,openssh-server,python3,iproute2,procps \
+    "$suite" "$directory/root" ${mirror:+"$mirror"} >"$directory/log" || fail "debootstrap failed, see $directory/log"
+  "${root[@]}" rm -rf "$directory/root/var/cache/apt" "$directory/root/usr/sbin/policy-rc.d"
+  touch "$directory/complete"
 }
 install_kcat() { install_packages kcat; }
 install_faketime() { install_packages libfaketime; }
@@ -115,7 +147,7 @@ for argument in "$@"; do
   case $argument in
     --help | -h) usage; exit 0 ;;
     --check) check_only=1 ;;
-    minio | hdfs | kafka | python | librdkafka | kcat | faketime | uml) parts+=("$argument") ;;
+    minio | hdfs | kafka | python | librdkafka | kcat | faketime | uml | ansible | hosts) parts+=("$argument") ;;
     *) usage >&2; fail "unknown part or option '$argument'" ;;
   esac
 done

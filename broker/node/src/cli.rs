@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Run a node, or several as real processes, with everything under one directory, to try Aquifer out.
     Quickstart(Quickstart),
+    /// Check a configuration as `serve` would, without starting anything.
+    Check(Check),
     /// What the takeover of a dead broker waits for; and giving up what only lost copies had.
     Recover(Recover),
     /// Make a CA and a certificate for each node's internal port.
@@ -44,6 +46,15 @@ pub(crate) struct Serve {
     /// Stop when the process that started this one ends.
     #[arg(long, hide = true)]
     pub(crate) end_with_parent: bool,
+    #[command(flatten)]
+    pub(crate) sets: Sets,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The properties file that `serve` would be given.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) sets: Sets,
 }

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 use crate::certs;
-use crate::cli::{Certs, Command, Quickstart, Serve, Sets, StoreCommand};
+use crate::cli::{Certs, Check, Command, Quickstart, Serve, Sets, StoreCommand};
 use crate::demo;
 use crate::local_cluster::{LocalCluster, NodeEntry, Plan};
 use crate::logging;
@@ -25,6 +25,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     let done: Outcome = match command {
         Command::Serve(arguments) => serve(&arguments),
         Command::Quickstart(arguments) => quickstart(&arguments),
+        Command::Check(arguments) => check(&arguments),
         Command::Certs(Certs { dir, nodes }) => {
             certs::make(&dir, &nodes)?;
             show(&certs::advice(&dir, &nodes));
@@ -79,6 +80,15 @@ fn serve(arguments: &Serve) -> Outcome {
         sd_notify::notify(&[sd_notify::NotifyState::Stopping])?;
         node.stop().await
     })
+}
+
+/// Names, values and what they need of each other; neither files nor addresses nor the store are looked at.
+fn check(arguments: &Check) -> Outcome {
+    let given = given(arguments.config.as_deref(), &arguments.sets)?;
+    given.notices().iter().for_each(|notice| show(notice));
+    let settings = Settings::from_given(&given)?;
+    show(&format!("the configuration of node {} is sound", settings.node_id));
+    Ok(())
 }
 
 fn quickstart(arguments: &Quickstart) -> Outcome {

@@ -1,6 +1,7 @@
 """Writes and reads without a pause while the partitions of the topic go from node to node.
 
-moves.py BOOTSTRAP TOPIC PARTITIONS
+moves.py BOOTSTRAP TOPIC PARTITIONS [PAUSE]
+Sends a record every PAUSE seconds, or 0.0005.
 Says "going" and goes on until it is told "enough"; told "more", it says so once more was acknowledged in every partition. No
 client may see an error; every acknowledged record is read once,
 in its partition's order, and the offsets have no holes.
@@ -15,6 +16,7 @@ from talk import check, say, told, until
 from topics import create_topics
 
 BOOTSTRAP, TOPIC, PARTITIONS = sys.argv[1], sys.argv[2], int(sys.argv[3])
+PAUSE = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0005
 
 acknowledged = {}
 grown = [0] * PARTITIONS
@@ -35,7 +37,7 @@ def delivered(error, message):
 def produce():
     producer = Producer({"bootstrap.servers": BOOTSTRAP, "enable.idempotence": True, "linger.ms": 1})
     number = 0
-    while not enough.wait(0.0005):
+    while not enough.wait(PAUSE):
         producer.produce(TOPIC, f"{number}", key=f"{number % 50}", on_delivery=delivered)
         number += 1
         producer.poll(0)

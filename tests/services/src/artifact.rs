@@ -31,6 +31,10 @@ pub enum Artifact {
     Faketime,
     /// A Linux kernel as a program.
     UserModeLinux,
+    /// A Python with Ansible and ansible-lint.
+    Ansible,
+    /// The Debian root that systemd-nspawn boots, and what boots it.
+    Hosts,
 }
 
 impl fmt::Display for Artifact {
@@ -43,6 +47,8 @@ impl fmt::Display for Artifact {
             Artifact::Kcat => "kcat",
             Artifact::Faketime => "libfaketime",
             Artifact::UserModeLinux => "User Mode Linux",
+            Artifact::Ansible => "Ansible",
+            Artifact::Hosts => "a Debian root for systemd-nspawn",
         })
     }
 }
@@ -58,6 +64,8 @@ impl Artifact {
             Artifact::Kcat => "kcat",
             Artifact::Faketime => "faketime",
             Artifact::UserModeLinux => "uml",
+            Artifact::Ansible => "ansible",
+            Artifact::Hosts => "hosts",
         }
     }
 
@@ -75,6 +83,10 @@ impl Artifact {
             Artifact::Kcat => on_path("kcat"),
             Artifact::Faketime => FAKETIME.iter().find_map(|path| file(path.into())),
             Artifact::UserModeLinux => on_path("linux.uml"),
+            Artifact::Ansible => file(cache.join("ansible/bin/python")),
+            Artifact::Hosts => on_path("systemd-nspawn")
+                .and_then(|_| file(cache.join("hosts/complete")))
+                .map(|complete| complete.with_file_name("root")),
         };
         found.ok_or(ServiceError::Missing(self))
     }
