@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aquifer_compat::{LIMIT, Node, Target, run_script};
+use aquifer_compat::{LIMIT, Node, Target, aquifer, run_script};
 use aquifer_services::{Minio, free_port, or_skip, skip};
 use tempfile::TempDir;
 
@@ -57,6 +57,37 @@ async fn a_bad_option_names_option_value_and_remedy() {
     refuses(dir.path(), &[("process.roles", "broker")], &alone).await;
     let protocol = [("listeners", "SSL://127.0.0.1:9093")];
     refuses(dir.path(), &protocol, &["SSL", "PLAINTEXT"]).await;
+}
+
+#[test]
+fn a_configuration_is_checked_without_a_start() {
+    if Target::chosen().is_kafka() {
+        return;
+    }
+    let dir = temporary();
+    let file = dir.path().join("node.properties");
+    let check = |text: &str| {
+        let below = |name: &str| dir.path().join(name).display().to_string();
+        let whole = format!(
+            "node.id=7\nstore.url=file://{}\nwal.dir={}\nmetadata.dir={}\n{text}\n",
+            below("store"),
+            below("wal"),
+            below("metadata")
+        );
+        fs::write(&file, whole).expect("written");
+        let output =
+            Command::new(aquifer()).args(["check", "--config"]).arg(&file).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, said) = check("log.dirs=/data");
+    assert_eq!(code, Some(0), "{said}");
+    assert_says(&said, &["log.dirs", "does nothing here", "the configuration of node 7 is sound"]);
+    let (code, said) = check("num.partition=3");
+    assert_eq!(code, Some(1), "{said}");
+    assert_says(&said, &["num.partition", "did you mean 'num.partitions'"]);
+    let names: Vec<_> =
+        fs::read_dir(dir.path()).expect("a directory").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(names, ["node.properties"], "nothing is made");
 }
 
 #[tokio::test]

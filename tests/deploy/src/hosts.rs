@@ -101,7 +101,7 @@ impl Hosts {
             let (number, address) = (host.number, host.address());
             text += &format!("    h{number}: {{ ansible_host: {address}, aquifer_node_id: {number} }}\n");
         }
-        text += "  vars:\n    ansible_user: root\n    ansible_python_interpreter: /usr/bin/python3\n";
+        text += "  vars:\n    ansible_user: root\n    ansible_become: false\n    ansible_python_interpreter: /usr/bin/python3\n";
         text += &format!("    ansible_ssh_private_key_file: {}\n", self.dir.join("key").display());
         text += &format!("    ansible_ssh_common_args: {}\n", SSH_OPTIONS.join(" "));
         for line in variables.lines() {
@@ -113,8 +113,12 @@ impl Hosts {
     }
 }
 
-const SSH_OPTIONS: &[&str] =
-    &["-oStrictHostKeyChecking=no", "-oUserKnownHostsFile=/dev/null", "-oLogLevel=ERROR", "-oConnectTimeout=2"];
+const SSH_OPTIONS: &[&str] = &[
+    "-oStrictHostKeyChecking=no",
+    "-oUserKnownHostsFile=/dev/null",
+    "-oLogLevel=ERROR",
+    "-oConnectTimeout=2",
+];
 
 impl Host {
     /// Its address.
@@ -192,12 +196,8 @@ impl Host {
         for dir in [&root, &upper, &work] {
             fs::create_dir_all(dir).expect("a directory of the overlay");
         }
-        let options = format!(
-            "lowerdir={},upperdir={},workdir={}",
-            debian.display(),
-            upper.display(),
-            work.display()
-        );
+        let options =
+            format!("lowerdir={},upperdir={},workdir={}", debian.display(), upper.display(), work.display());
         run(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&root));
         let write = |path: &str, text: &str| {
             let path = root.join(path);
@@ -231,7 +231,12 @@ impl Host {
         let deadline = tokio::time::Instant::now() + BOOT_LIMIT;
         while !self.ssh("true").output().expect("ssh starts").status.success() {
             let process = self.process.as_mut().expect("it was started");
-            assert!(process.ended().is_none(), "h{} ended while booting:\n{}", self.number, self.last_words());
+            assert!(
+                process.ended().is_none(),
+                "h{} ended while booting:\n{}",
+                self.number,
+                self.last_words()
+            );
             assert!(
                 tokio::time::Instant::now() < deadline,
                 "h{} does not answer:\n{}",

@@ -21,7 +21,8 @@ pub fn in_own_namespaces(name: &str) -> Option<PathBuf> {
     }
     let root = or_skip(Artifact::Hosts.find())?;
     or_skip(Artifact::Ansible.find())?;
-    let probe = Command::new("unshare").args(NAMESPACES).args(["mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    let probe =
+        Command::new("unshare").args(NAMESPACES).args(["mount", "-t", "tmpfs", "none", "/mnt"]).output();
     let refusal = match &probe {
         Ok(output) if output.status.success() => None,
         Ok(output) => Some(String::from_utf8_lossy(&output.stderr).into_owned()),

@@ -30,7 +30,8 @@ pub fn play(inventory: &Path, name: &str, arguments: &[&str]) -> Result<String, 
         .args(arguments)
         .output()
         .expect("ansible-playbook starts");
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if output.status.success() { Ok(text) } else { Err(text) }
 }
 
@@ -49,7 +50,8 @@ pub fn lint(scratch: &Path) -> Result<(), String> {
         .env("NO_COLOR", "1")
         .output()
         .expect("ansible-lint starts");
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if output.status.success() { Ok(()) } else { Err(text) }
 }
 

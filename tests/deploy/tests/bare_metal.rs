@@ -1,7 +1,8 @@
 //! Three empty Debian hosts become a cluster by the Ansible collection, and stay one through what operators do to them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use aquifer_compat::{Script, aquifer, kcat};
@@ -12,7 +13,15 @@ use aquifer_services::{Artifact, or_skip};
 const LIMIT: Duration = Duration::from_secs(120);
 const SECRET: &str = r#"a"b\c$d`e'f"#;
 
-fn variables() -> String {
+/// The program without what a debugger wants: it goes to three hosts.
+fn stripped(dir: &Path) -> PathBuf {
+    let copy = dir.join("aquifer");
+    let strip = Command::new("strip").arg("-o").arg(&copy).arg(aquifer()).status().expect("strip starts");
+    assert!(strip.success(), "strip: {strip}");
+    copy
+}
+
+fn variables(binary: &Path) -> String {
     format!(
         "aquifer_binary: {}\n\
          aquifer_user_id: 900\n\
@@ -21,18 +30,22 @@ fn variables() -> String {
            store.url: file:///srv/store/cluster\n  \
            store.offload.interval.ms: 500\n  \
            wal.size: 256MiB\n  \
+           wal.mirror.size: 128MiB\n  \
            offsets.topic.num.partitions: 5\n  \
            group.initial.rebalance.delay.ms: 0\n\
          aquifer_secret_options:\n  \
            store.s3.secret.key: '{}'\n",
-        aquifer().display(),
+        binary.display(),
         SECRET.replace('\'', "''"),
     )
 }
 
 fn played(inventory: &Path, name: &str, arguments: &[&str]) -> String {
     let output = play(inventory, name, arguments).unwrap_or_else(|output| panic!("{name} failed:\n{output}"));
-    assert!(!output.contains("PRIVATE KEY") && !output.contains(r"b\c$d"), "{name} shows a secret:\n{output}");
+    assert!(
+        !output.contains("PRIVATE KEY") && !output.contains(r"b\c$d"),
+        "{name} shows a secret:\n{output}"
+    );
     output
 }
 
@@ -47,14 +60,17 @@ async fn each_host_writes_and_the_next_reads(hosts: &Hosts, topic: &str) -> Opti
         let text = format!("through {here}");
         let mut produce = kcat()?;
         produce.args(["-P", "-b", here, "-t", topic, "-X", "message.timeout.ms=30000"]);
-        produce.stdin(std::process::Stdio::piped());
+        produce.stdin(Stdio::piped());
         let mut child = produce.spawn().expect("kcat starts");
         let mut input = child.stdin.take().expect("its input is piped");
-        tokio::io::AsyncWriteExt::write_all(&mut input, format!("{text}\n").as_bytes()).await.expect("written");
+        tokio::io::AsyncWriteExt::write_all(&mut input, format!("{text}\n").as_bytes())
+            .await
+            .expect("written");
         drop(input);
         assert!(child.wait().await.expect("it ends").success(), "kcat cannot write through {here}");
         let next = &all[(index + 1) % all.len()];
-        let output = kcat()?.args(["-C", "-e", "-q", "-b", next, "-t", topic]).output().await.expect("kcat ends");
+        let output =
+            kcat()?.args(["-C", "-e", "-q", "-b", next, "-t", topic]).output().await.expect("kcat ends");
         let read = String::from_utf8_lossy(&output.stdout);
         assert!(read.contains(&text), "'{text}' is not read from {next}: {read}");
     }
@@ -75,7 +91,8 @@ fn leader(hosts: &Hosts) -> usize {
 
 fn nobody_else_reads_the_secrets(hosts: &Hosts) {
     for host in hosts.iter() {
-        let modes = host.shell("stat -c '%a %U %G' /etc/aquifer/secrets.env /etc/aquifer/keystore.pem /var/lib/aquifer");
+        let modes = host
+            .shell("stat -c '%a %U %G' /etc/aquifer/secrets.env /etc/aquifer/keystore.pem /var/lib/aquifer");
         assert_eq!(modes, "600 root root\n640 root aquifer\n750 aquifer aquifer");
         // As systemd reads it.
         let read = host.shell(
@@ -88,11 +105,12 @@ fn nobody_else_reads_the_secrets(hosts: &Hosts) {
 
 #[tokio::test]
 async fn three_empty_hosts_become_a_cluster_that_outlives_its_operators() {
-    let Some(dir) = in_own_namespaces("three_empty_hosts_become_a_cluster_that_outlives_its_operators") else {
+    let Some(dir) = in_own_namespaces("three_empty_hosts_become_a_cluster_that_outlives_its_operators")
+    else {
         return;
     };
     let mut hosts = Hosts::boot(&dir, 3).await;
-    let inventory = hosts.inventory(&variables());
+    let inventory = hosts.inventory(&variables(&stripped(&dir)));
 
     played(&inventory, "site", &[]);
     nobody_else_reads_the_secrets(&hosts);
@@ -120,7 +138,9 @@ async fn three_empty_hosts_become_a_cluster_that_outlives_its_operators() {
     let red = play(&inventory, "rolling_restart", &["-e", "aquifer_gate_limit_seconds=5"]);
     let red = red.expect_err("a rolling restart with a host away is red");
     assert!(red.contains("Every node is ready"), "{red}");
-    let two = |hosts: &Hosts| hosts.iter().take(2).map(|host| host.shell("systemctl show -P MainPID aquifer")).collect::<Vec<_>>();
+    let two = |hosts: &Hosts| {
+        hosts.iter().take(2).map(|host| host.shell("systemctl show -P MainPID aquifer")).collect::<Vec<_>>()
+    };
     let before = two(&hosts);
     played(&inventory, "replace", &["-e", "aquifer_host=h3"]);
     assert_eq!(two(&hosts), before, "the others were left alone");
@@ -144,10 +164,10 @@ fn the_unit_is_clean_and_keeps_the_node_in() {
     let text = fs::read_to_string(&unit).expect("the unit").replace("/usr/bin/aquifer", "/bin/true");
     let copy = scratch.path().join("aquifer.service");
     fs::write(&copy, text).expect("written");
-    let analyze = |arguments: &[&str]| {
-        std::process::Command::new("systemd-analyze").args(arguments).arg(&copy).output()
+    let analyze = |arguments: &[&str]| Command::new("systemd-analyze").args(arguments).arg(&copy).output();
+    let Ok(verified) = analyze(&["verify"]) else {
+        return aquifer_services::skip("systemd-analyze is not there");
     };
-    let Ok(verified) = analyze(&["verify"]) else { return aquifer_services::skip("systemd-analyze is not there") };
     // Unknown keys are warnings: anything said is too much.
     let said = String::from_utf8_lossy(&verified.stderr);
     assert!(verified.status.success() && said.is_empty(), "{said}");
