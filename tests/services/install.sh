@@ -113,6 +113,30 @@ install_packages() {
   "${root[@]}" apt-get update -qq
   "${root[@]}" apt-get install -y -qq "$@" >/dev/null
 }
+install_ansible() {
+  need python3 "Python 3 with venv (Debian: python3-venv)"
+  say "installing ansible-core $ansible_core_version and ansible-lint from PyPI"
+  rm -rf "$cache/ansible"
+  python3 -m venv "$cache/ansible"
+  "$cache/ansible/bin/pip" install -q "ansible-core==$ansible_core_version" "ansible-lint==$ansible_lint_version"
+  touch "$cache/ansible/complete-$ansible_core_version-$ansible_lint_version"
+}
+
+# Whole or not at all; of the Debian that this machine runs, so that what was built here runs there.
+install_hosts() {
+  install_packages systemd-container debootstrap openssh-client
+  local suite mirror directory=$cache/hosts
+  suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "$VERSION_CODENAME" || echo bookworm)
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' "Codename: $suite" | head -n 1)
+  "${root[@]}" rm -rf "$directory"
+  mkdir -p "$directory"
+  say "making a root of Debian $suite; this takes a minute or two, once"
+  "${root[@]}" debootstrap --variant=minbase \
+    --include=systemd,systemd-sysv,dbus,openssh-server,python3,iproute2,procps \
+    "$suite" "$directory/root" ${mirror:+"$mirror"} >"$directory/log" || fail "debootstrap failed, see $directory/log"
+  "${root[@]}" rm -rf "$directory/root/var/cache/apt" "$directory/root/usr/sbin/policy-rc.d"
+  touch "$directory/complete"
+}
 install_kcat() { install_packages kcat; }
 install_faketime() { install_packages libfaketime; }
 install_uml() { install_packages user-mode-linux dmsetup; }

@@ -152,6 +152,13 @@ impl Host {
     /// If that does not come up.
     pub async fn wipe(&mut self) {
         self.process = None;
+        let deadline = tokio::time::Instant::now() + BOOT_LIMIT;
+        let link = format!("vb-h{}", self.number);
+        // The kernel takes the old host's network down behind the process.
+        while Command::new("ip").args(["link", "show", &link]).output().expect("ip starts").status.success() {
+            assert!(tokio::time::Instant::now() < deadline, "h{}: {link} does not go away", self.number);
+            tokio::time::sleep(ASK_EVERY).await;
+        }
         run(Command::new("umount").arg("--lazy").arg(self.dir.join("root")));
         fs::remove_dir_all(&self.dir).expect("its disk is removed");
         self.start();

@@ -9,6 +9,8 @@ use aquifer_deploy::{Hosts, Recap, in_own_namespaces, lint, play};
 use aquifer_harness::{Script, aquifer, kcat};
 use aquifer_services::{Artifact, or_skip};
 
+/// Judges what clients saw; the compatibility tests have it too.
+const LOAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../compat/scripts/moves.py");
 /// For one conversation with the clients' script.
 const LIMIT: Duration = Duration::from_secs(120);
 const SECRET: &str = r#"a"b\c$d`e'f"#;
@@ -124,7 +126,7 @@ async fn three_empty_hosts_become_a_cluster_that_outlives_its_operators() {
     assert_eq!(starts(&hosts), began, "and restarts nothing");
 
     let bootstrap = hosts.bootstrap();
-    let Some(mut load) = Script::start("moves.py", &[&bootstrap, "load", "6", "0.005"]).await else { return };
+    let Some(mut load) = Script::start(LOAD, &[&bootstrap, "load", "6", "0.005"]).await else { return };
     load.expect("going", LIMIT).await;
     let led = leader(&hosts);
     played(&inventory, "rolling_restart", &[]);
