@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_image::Image;
+use aquifer_image::{Broker, Image};
 use aquifer_runtime::{OnEnd, TaskGroup};
 use aquifer_stream::{Copies, Loss, Recoverer, TakeOverError, Taken};
 use aquifer_types::NodeId;
@@ -79,6 +79,13 @@ impl<C: Copies + 'static> Takeovers<C> {
             Ok::<_, Infallible>(())
         });
         Self { recoverer, tell_blocked }
+    }
+
+    /// Whether another broker lives and has still to end what an earlier process of it left.
+    pub fn is_left_to_itself(&self, owner: NodeId) -> bool {
+        let image = self.recoverer.metadata.image();
+        let lives = image.broker(owner).is_some_and(Broker::is_live);
+        owner != self.recoverer.node && lives && image.segments_left_by(owner).next().is_some()
     }
 
     /// Takes `owner` over with the copies that answer, however few: an operator accepts that acknowledged records are lost.

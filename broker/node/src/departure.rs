@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aquifer_client::MetadataClient;
 use aquifer_client::ProposeError;
-use aquifer_image::{Image, Rejection, StopBroker};
+use aquifer_image::{Broker, Image, Leaving, Rejection, StopBroker};
 use aquifer_runtime::CancellationToken;
 use aquifer_types::{BrokerEpoch, NodeId};
 use tokio::time::{sleep, timeout};
@@ -14,6 +14,8 @@ use tracing::{info, warn};
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// How long the others may take to take over. What they have not taken then is out of service until this node is back.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+/// How long it stays for others that are stopping too.
+const TOGETHER_LIMIT: Duration = Duration::from_secs(30);
 /// How long it answers on, so that clients hear from it who leads now.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -64,6 +66,18 @@ pub(crate) async fn depart(
         stayed => {
             warn!(stayed, limit = ?DRAIN_LIMIT, "partitions were not taken over in time: they wait for this node to come back");
         }
+    }
+}
+
+/// Waits for others that are stopping at this time, as when a whole cluster is: they still need this node's vote and its copies
+/// of their WAL to put into the store what they have.
+pub(crate) async fn until_others_have_stopped(metadata: &MetadataClient, node: NodeId) {
+    let stopping = |broker: &Broker| broker.is_live() && broker.leaving == Some(Leaving::Stop);
+    let mut changes = metadata.changes();
+    let stopped =
+        changes.wait_for(|image| !image.brokers().any(|broker| broker.node != node && stopping(broker)));
+    if timeout(TOGETHER_LIMIT, stopped).await.is_err() {
+        warn!(limit = ?TOGETHER_LIMIT, "others that are stopping too have not finished; what they have not offloaded stays in their WAL");
     }
 }
 

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::admin;
-use crate::departure::depart;
+use crate::departure::{depart, until_others_have_stopped};
 use crate::disk_id;
 use crate::health::{BrokerHealth, NodeHealth};
 use crate::http;
@@ -248,6 +248,7 @@ impl Broker {
             Ok(Err(error)) => warn!(%error, "left the cluster without a word"),
             Err(_) => warn!("left the cluster without a word: no answer from the controllers"),
         }
+        until_others_have_stopped(&self.metadata, node).await;
         if let Some(mirrors) = &self.mirrors {
             mirrors.leave(&self.metadata, LEAVING_LIMIT).await;
         }

@@ -59,23 +59,65 @@ impl Cluster {
     /// # Panics
     /// If there is no such node.
     pub fn kill(&mut self, node: u16) -> Command {
-        let pid = match self.again.get(&node) {
-            Some(process) => process.id(),
-            None => self.first_pid(node),
-        };
-        let words = fs::read(format!("/proc/{pid}/cmdline")).expect("the node runs");
+        let command = self.command(node);
+        match self.again.remove(&node) {
+            Some(mut process) => process.kill(),
+            None => self.signal(node, "-KILL"),
+        }
+        command
+    }
+
+    /// Stops a node as a debugger does (`SIGSTOP`): its connections stay and say nothing.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn freeze(&self, node: u16) {
+        self.signal(node, "-STOP");
+    }
+
+    /// Lets a frozen node go on.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn thaw(&self, node: u16) {
+        self.signal(node, "-CONT");
+    }
+
+    /// Waits until a node has ended by itself, as one that finds itself fenced does.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn until_ended(&self, node: u16) {
+        let stat = format!("/proc/{}/stat", self.pid(node));
+        let runs = || fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        while runs() {
+            assert!(tokio::time::Instant::now() < deadline, "node {node} does not end");
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// What starts a running node again.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[must_use]
+    pub fn command(&self, node: u16) -> Command {
+        let words = fs::read(format!("/proc/{}/cmdline", self.pid(node))).expect("the node runs");
         let words = words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
         let mut words = words.filter(|word| !word.is_empty() && word != "--end-with-parent");
         let mut command = Command::new(words.next().expect("a program"));
         command.args(words);
-        match self.again.remove(&node) {
-            Some(mut process) => process.kill(),
-            None => {
-                let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
-                assert!(killed.is_ok_and(|status| status.success()), "node {node} is killed");
-            }
-        }
         command
+    }
+
+    fn pid(&self, node: u16) -> u32 {
+        self.again.get(&node).map_or_else(|| self.first_pid(node), Process::id)
+    }
+
+    fn signal(&self, node: u16, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.pid(node).to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "{signal} to node {node}");
     }
 
     /// Starts a killed node again, and waits until it is ready.
@@ -83,8 +125,24 @@ impl Cluster {
     /// # Panics
     /// If it does not come up; the text has the end of its log.
     pub async fn start_again(&mut self, node: u16, command: &Command) {
-        let log = self.dir.join(format!("node-{node}-again.log"));
-        self.again.insert(node, started("node", command, &log));
+        self.launch(node, command);
+        self.until_ready(node).await;
+    }
+
+    /// Starts a killed node again.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn launch(&mut self, node: u16, command: &Command) {
+        self.again.insert(node, started("node", command, &self.log_again(node)));
+    }
+
+    /// Waits until a node that was started again is ready.
+    ///
+    /// # Panics
+    /// If it does not come up; the text has the end of its log.
+    pub async fn until_ready(&mut self, node: u16) {
+        let log = self.log_again(node);
         let deadline = tokio::time::Instant::now() + LIMIT;
         while !self.is_ready(node).await {
             let said = tail(&fs::read_to_string(&log).unwrap_or_default());
@@ -93,6 +151,16 @@ impl Cluster {
             assert!(tokio::time::Instant::now() < deadline, "node {node} is not ready:\n{said}");
             tokio::time::sleep(ASK_EVERY).await;
         }
+    }
+
+    fn log_again(&self, node: u16) -> PathBuf {
+        self.dir.join(format!("node-{node}-again.log"))
+    }
+
+    /// The directory of a node.
+    #[must_use]
+    pub fn directory(&self, node: u16) -> PathBuf {
+        self.dir.join(format!("cluster/node-{node}"))
     }
 
     async fn is_ready(&self, node: u16) -> bool {

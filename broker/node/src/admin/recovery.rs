@@ -44,7 +44,12 @@ fn takeovers(looks: &Looks) -> Result<Takeovers<PeerCopies>, String> {
 
 /// What a takeover waits for, as far as this broker tried.
 pub(crate) fn describe(looks: &Looks, node: NodeId) -> Result<Recovery, String> {
-    let blocked = takeovers(looks)?.blocked().remove(&node);
+    let takeovers = takeovers(looks)?;
+    let blocked = takeovers.blocked().remove(&node).or_else(|| {
+        takeovers.is_left_to_itself(node).then(|| {
+            format!("node {node} is running and ends what an earlier process of it left in the WAL; ask that node what it waits for")
+        })
+    });
     Ok(Recovery { node, blocked })
 }
 
