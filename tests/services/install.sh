@@ -23,7 +23,7 @@ installed already is left alone.
   librdkafka  the librdkafka inside confluent-kafka, to be linked by aquifer-bench (needs pkg-config)
   kcat     kcat from the distribution's packages (needs root, or sudo)
   faketime libfaketime, for clocks that jump, in the same way
-  uml      User Mode Linux and dmsetup, for power cuts, in the same way; x86-64 only
+  uml      User Mode Linux with dmsetup and kmod, for power cuts, in the same way; x86-64 only
 
   --check  installs nothing; says what is missing, and fails if anything is
   --help   this text
@@ -45,7 +45,7 @@ has_python() { [ -f "$cache/python/complete-confluent-kafka-$confluent_kafka_ver
 has_librdkafka() { [ -e "$cache/librdkafka/librdkafka.so" ] && [ -f "$cache/librdkafka/rdkafka.pc" ]; }
 has_kcat() { command -v kcat >/dev/null; }
 has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
-has_uml() { [ "$(uname -m)" != x86_64 ] || { command -v linux.uml && command -v dmsetup; } >/dev/null; }
+has_uml() { [ "$(uname -m)" != x86_64 ] || { command -v linux.uml && command -v dmsetup && command -v insmod; } >/dev/null; }
 
 install_minio() {
   need go "the Go toolchain (Debian: golang-go, or go.dev)"
@@ -107,7 +107,7 @@ install_packages() {
 }
 install_kcat() { install_packages kcat; }
 install_faketime() { install_packages libfaketime; }
-install_uml() { install_packages user-mode-linux dmsetup; }
+install_uml() { install_packages user-mode-linux dmsetup kmod; }
 
 check_only=
 parts=()
