@@ -25,7 +25,7 @@ installed already is left alone.
   librdkafka  the librdkafka inside confluent-kafka, to be linked by aquifer-bench (needs pkg-config)
   kcat     kcat from the distribution's packages (needs root, or sudo)
   faketime libfaketime, for clocks that jump, in the same way
-  uml      User Mode Linux and dmsetup, for power cuts, in the same way; x86-64 only
+  uml      User Mode Linux with dmsetup and kmod, for power cuts, in the same way; x86-64 only
   ansible  a virtual environment with ansible-core $ansible_core_version and ansible-lint from PyPI
   hosts    a Debian root that systemd-nspawn boots (310 MB), and systemd-nspawn, debootstrap and ssh from the
            distribution's packages (needs root, or sudo)
@@ -50,7 +50,7 @@ has_python() { [ -f "$cache/python/complete-confluent-kafka-$confluent_kafka_ver
 has_librdkafka() { [ -e "$cache/librdkafka/librdkafka.so" ] && [ -f "$cache/librdkafka/rdkafka.pc" ]; }
 has_kcat() { command -v kcat >/dev/null; }
 has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
-has_uml() { [ "$(uname -m)" != x86_64 ] || { command -v linux.uml && command -v dmsetup; } >/dev/null; }
+has_uml() { [ "$(uname -m)" != x86_64 ] || { command -v linux.uml && command -v dmsetup && command -v insmod; } >/dev/null; }
 has_ansible() { [ -f "$cache/ansible/complete-$ansible_core_version-$ansible_lint_version" ]; }
 has_hosts() { [ -f "$cache/hosts/complete" ] && command -v systemd-nspawn ssh >/dev/null; }
 
@@ -113,33 +113,9 @@ install_packages() {
   "${root[@]}" apt-get update -qq
   "${root[@]}" apt-get install -y -qq "$@" >/dev/null
 }
-install_ansible() {
-  need python3 "Python 3 with venv (Debian: python3-venv)"
-  say "installing ansible-core $ansible_core_version and ansible-lint from PyPI"
-  rm -rf "$cache/ansible"
-  python3 -m venv "$cache/ansible"
-  "$cache/ansible/bin/pip" install -q "ansible-core==$ansible_core_version" "ansible-lint==$ansible_lint_version"
-  touch "$cache/ansible/complete-$ansible_core_version-$ansible_lint_version"
-}
-
-# Whole or not at all; of the Debian that this machine runs, so that what was built here runs there.
-install_hosts() {
-  install_packages systemd-container debootstrap openssh-client
-  local suite mirror directory=$cache/hosts
-  suite=$(. /etc/os-release && [ "$ID" = debian ] && echo "$VERSION_CODENAME" || echo bookworm)
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' "Codename: $suite" | head -n 1)
-  "${root[@]}" rm -rf "$directory"
-  mkdir -p "$directory"
-  say "making a root of Debian $suite; this takes a minute or two, once"
-  "${root[@]}" debootstrap --variant=minbase \
-    --include=systemd,systemd-sysv,dbus,openssh-server,python3,iproute2,procps \
-    "$suite" "$directory/root" ${mirror:+"$mirror"} >"$directory/log" || fail "debootstrap failed, see $directory/log"
-  "${root[@]}" rm -rf "$directory/root/var/cache/apt" "$directory/root/usr/sbin/policy-rc.d"
-  touch "$directory/complete"
-}
 install_kcat() { install_packages kcat; }
 install_faketime() { install_packages libfaketime; }
-install_uml() { install_packages user-mode-linux dmsetup; }
+install_uml() { install_packages user-mode-linux dmsetup kmod; }
 
 install_ansible() {
   need python3 "Python 3 with venv (Debian: python3-venv)"

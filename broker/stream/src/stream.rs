@@ -482,7 +482,8 @@ impl Stream {
     /// # Errors
     /// Typed; can be repeated.
     pub async fn trim(&self, new_start: u64) -> Result<(), TrimError> {
-        crate::trim::trim(&self.0.shared, vec![(self.0.data, new_start)]).await
+        let left_out = crate::trim::trim(&self.0.shared, vec![(self.0.data, new_start)]).await?;
+        left_out.first().map_or(Ok(()), |stream| Err(TrimError::Closed(*stream)))
     }
 }
 

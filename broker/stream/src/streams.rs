@@ -135,12 +135,12 @@ impl Streams {
         (self.0.node, self.0.broker_epoch)
     }
 
-    /// Raises the start of many streams in one command (retention).
+    /// Raises the start of many streams in one command (retention). One that moved away meanwhile is left to who leads it.
     ///
     /// # Errors
     /// Typed; can be repeated.
     pub async fn trim(&self, trims: Vec<(StreamId, u64)>) -> Result<(), TrimError> {
-        crate::trim::trim(&self.0, trims).await
+        crate::trim::trim(&self.0, trims).await.map(drop)
     }
 
     /// What producers should do now. Cheap.

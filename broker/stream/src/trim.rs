@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use aquifer_client::ProposeError;
-use aquifer_image::{MAX_TRIMS_PER_COMMAND, TrimStreams};
+use aquifer_image::{MAX_TRIMS_PER_COMMAND, Rejection, TrimStreams};
 use aquifer_types::StreamId;
 use tokio::time::Instant;
 
@@ -12,35 +12,58 @@ use crate::TrimError;
 use crate::lock::lock;
 use crate::shared::Shared;
 
-/// Raises the starts of streams, in the metadata first.
-pub(crate) async fn trim(shared: &Arc<Shared>, trims: Vec<(StreamId, u64)>) -> Result<(), TrimError> {
-    for &(id, new_start) in &trims {
+/// Raises the starts of streams, in the metadata first; those that were left out, because this broker does not lead
+/// them any more. One of them is no reason to refuse the others.
+pub(crate) async fn trim(
+    shared: &Arc<Shared>,
+    trims: Vec<(StreamId, u64)>,
+) -> Result<Vec<StreamId>, TrimError> {
+    let (mut ours, mut left_out) = (Vec::with_capacity(trims.len()), Vec::new());
+    for (id, new_start) in trims {
         let Some(stream) = lock(&shared.streams).get(&id).cloned() else {
-            return Err(TrimError::Closed(id));
+            left_out.push(id);
+            continue;
         };
         let end = stream.committed_end();
         if new_start > end {
             return Err(TrimError::OutOfRange { stream: id, new_start, end });
         }
+        ours.push((id, new_start));
     }
-    for part in trims.chunks(MAX_TRIMS_PER_COMMAND / 10) {
+    for part in ours.chunks(MAX_TRIMS_PER_COMMAND / 10) {
+        let mut part = part.to_vec();
+        propose(shared, &mut part, &mut left_out).await?;
+        for (id, new_start) in part {
+            let stream = lock(&shared.streams).get(&id).cloned();
+            if let Some(stream) = stream {
+                stream.raise_start(new_start);
+            }
+        }
+    }
+    Ok(left_out)
+}
+
+/// Proposes what of `part` this broker leads; each refusal names one that it does not, and takes it out.
+async fn propose(
+    shared: &Shared,
+    part: &mut Vec<(StreamId, u64)>,
+    left_out: &mut Vec<StreamId>,
+) -> Result<(), TrimError> {
+    while let Some(&(first, _)) = part.first() {
         let command = TrimStreams {
             node: shared.node,
             broker_epoch: shared.broker_epoch,
             now_ms: shared.clock.wall_ms(),
-            trims: part.to_vec(),
+            trims: part.clone(),
         };
         // Idempotent: a start never goes back, so an unknown outcome is simply asked for again by the caller.
-        let proposed = shared.metadata.propose(command).await;
-        proposed.map_err(|error: ProposeError| TrimError::Metadata {
-            stream: part[0].0,
-            reason: error.to_string(),
-        })?;
-        for (id, new_start) in part {
-            let stream = lock(&shared.streams).get(id).cloned();
-            if let Some(stream) = stream {
-                stream.raise_start(*new_start);
+        match shared.metadata.propose(command).await {
+            Ok(_) => return Ok(()),
+            Err(ProposeError::Rejected(Rejection::NotStreamLeader { stream, .. })) => {
+                part.retain(|(id, _)| *id != stream);
+                left_out.push(stream);
             }
+            Err(error) => return Err(TrimError::Metadata { stream: first, reason: error.to_string() }),
         }
     }
     Ok(())

@@ -26,7 +26,7 @@ struct Entry {
     mark: Option<String>,
 }
 
-const MAGIC: u64 = 0x6a73_6677_736c_6f67;
+const MAGIC: u64 = 0x6a_7366_7773_6872;
 const DISCARD: u64 = 1 << 2;
 const MARK: u64 = 1 << 3;
 const HEADER: usize = 32;
@@ -76,10 +76,10 @@ impl WriteLog {
         self.entries.is_empty()
     }
 
-    /// The last mark among the first `entries`.
+    /// What follows `prefix` in the last such mark among the first `entries`. The kernel sets marks of its own.
     #[must_use]
-    pub fn mark_before(&self, entries: usize) -> Option<&str> {
-        self.entries[..entries].iter().rev().find_map(|entry| entry.mark.as_deref())
+    pub fn mark_before(&self, entries: usize, prefix: &str) -> Option<&str> {
+        self.entries[..entries].iter().rev().find_map(|entry| entry.mark.as_deref()?.strip_prefix(prefix))
     }
 
     /// The position behind the first mark.

@@ -101,7 +101,7 @@ async fn a_store_that_misbehaves_costs_time_and_nothing_else() {
     let Some(mut cold) = Load::start(dir.path(), &site.node.bootstrap(), "cold", &cold).await else { return };
     cold.run(1_500).await;
     cold.stop().await;
-    let hot = ["burst=100"];
+    let hot = ["burst=20", "pace_ms=10"];
     let mut load =
         Load::start(dir.path(), &site.node.bootstrap(), "hot", &hot).await.expect("the clients are there");
     load.run(100).await;
@@ -146,13 +146,13 @@ async fn a_store_that_misbehaves_costs_time_and_nothing_else() {
 async fn a_store_that_is_away_is_waited_for_with_a_full_wal() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let Some(mut site) = Site::start(dir.path(), &[("store.time.limit.ms", "2000")]).await else { return };
-    let options = ["size=20000", "burst=20"];
+    let options = ["size=20000", "burst=20", "pace_ms=20"];
     let Some(mut load) = Load::start(dir.path(), &site.node.bootstrap(), "away", &options).await else {
         return;
     };
     load.run(100).await;
     // A client that gives up soon hears a retriable error and nothing worse.
-    let brief = ["kind=plain", "size=20000", "timeout_ms=3000"];
+    let brief = ["kind=plain", "size=20000", "burst=2", "timeout_ms=3000"];
     let mut brief = Load::start(dir.path(), &site.node.bootstrap(), "brief", &brief).await.expect("as above");
     brief.run(20).await;
 

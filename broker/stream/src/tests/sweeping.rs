@@ -157,3 +157,21 @@ async fn a_deleted_topics_objects_go_with_it() {
     assert_eq!(world.objects().await, Vec::<String>::new());
     world.stop(node).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_moved_away_does_not_hold_up_the_retention_of_others() {
+    let world = World::new(67).await;
+    let node = world.start().await;
+    let topic = node.create_topic("a", 2).await;
+    let (moved, stays) = (node.open(topic, 0).await, node.open(topic, 1).await);
+    for owner in [&moved, &stays] {
+        owner.write(10, 1_000).await;
+    }
+    node.streams.flush().await.expect("flushed");
+    node.streams.release(moved.stream.id());
+    let trims = vec![(moved.stream.id(), 10), (stays.stream.id(), 10)];
+    node.streams.trim(trims).await.expect("the others are trimmed");
+    assert_eq!(stays.stream.start(), 10);
+    assert!(matches!(moved.stream.trim(5).await, Err(TrimError::Closed(_))));
+    world.stop(node).await;
+}
