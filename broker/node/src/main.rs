@@ -21,6 +21,7 @@ mod metrics;
 mod node;
 mod options;
 mod port;
+mod process_use;
 
 use std::process::ExitCode;
 

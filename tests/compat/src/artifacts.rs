@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use aquifer_services::{Artifact, or_skip};
 
 /// A script beside this crate.
-pub(crate) fn script(name: &str) -> PathBuf {
+#[must_use]
+pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name)
 }
 
@@ -12,7 +13,8 @@ pub(crate) fn script(name: &str) -> PathBuf {
 ///
 /// # Panics
 /// If there is none, saying how to get it.
-pub(crate) fn aquifer() -> PathBuf {
+#[must_use]
+pub fn aquifer() -> PathBuf {
     if let Some(path) = env::var_os("AQUIFER_BIN") {
         let path = PathBuf::from(path);
         assert!(path.is_file(), "AQUIFER_BIN names {}, which is not a file", path.display());

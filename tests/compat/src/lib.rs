@@ -9,7 +9,7 @@
 //!  tests/*.rs ──> Node ──────> aquifer serve --config … (or, AQUIFER_COMPAT_TARGET=kafka, Apache Kafka)
 //!      ├───────> Cluster ──> aquifer quickstart --nodes …
 //!      │                            ▲ Kafka protocol, /readyz, signals
-//!      ├───────> Script ───> scripts/*.py (confluent-kafka) and kcat
+//!      ├───────> Script ───> scripts/*.py (confluent-kafka, kafka-python, aiokafka) and kcat
 //!      └───────> JavaTools ─> scripts/Tools.java: many tools in one JVM
 //! ```
 //!
@@ -23,8 +23,9 @@ mod node;
 mod script;
 mod target;
 
+pub use artifacts::{aquifer, script};
 pub use cluster::Cluster;
 pub use java::{JavaTools, ToolOutput};
-pub use node::{LIMIT, Node, NodeFailed};
-pub use script::{Script, kcat, python, run_script};
+pub use node::{LIMIT, Node, NodeFailed, http_get};
+pub use script::{Script, kcat, run_script};
 pub use target::Target;

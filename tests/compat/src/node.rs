@@ -32,6 +32,9 @@ pub struct Node {
     port: u16,
     http_port: u16,
     target: Target,
+    environment: Vec<(String, PathBuf)>,
+    /// A program that runs the node's, with its first arguments.
+    runner: Vec<PathBuf>,
     process: Option<Process>,
 }
 
@@ -72,10 +75,28 @@ impl Node {
         node.try_start_again().await.map(|()| node)
     }
 
+    /// A node that has yet to be started, with environment variables that name files.
+    #[must_use]
+    pub fn with_environment(dir: &Path, settings: &[(&str, &str)], environment: &[(&str, &Path)]) -> Self {
+        let mut node = Self::prepared(Target::chosen(), dir, settings);
+        node.environment =
+            environment.iter().map(|(name, path)| ((*name).to_owned(), path.to_path_buf())).collect();
+        node
+    }
+
+    /// A node that has yet to be started, by a program that is given the node's command.
+    #[must_use]
+    pub fn run_by(dir: &Path, settings: &[(&str, &str)], runner: &[&Path]) -> Self {
+        let mut node = Self::prepared(Target::chosen(), dir, settings);
+        node.runner = runner.iter().map(|part| part.to_path_buf()).collect();
+        node
+    }
+
     fn prepared(target: Target, dir: &Path, settings: &[(&str, &str)]) -> Self {
         fs::create_dir_all(dir).expect("the node's directory can be made");
         let [port, http_port] = free_ports();
-        let node = Self { dir: dir.to_owned(), port, http_port, target, process: None };
+        let (environment, runner) = (Vec::new(), Vec::new());
+        let node = Self { dir: dir.to_owned(), port, http_port, target, environment, runner, process: None };
         node.configure(settings);
         node
     }
@@ -151,6 +172,12 @@ impl Node {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Its HTTP port on loopback.
+    #[must_use]
+    pub fn http_port(&self) -> u16 {
+        self.http_port
+    }
+
     /// The directory of its files: `store/`, `wal/`, `metadata/`.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -216,8 +243,10 @@ impl Node {
     fn command(&self) -> Command {
         match self.target {
             Target::Aquifer => {
-                let mut command = Command::new(artifacts::aquifer());
-                command.args(["serve", "--config"]).arg(self.properties());
+                let words: Vec<PathBuf> = self.runner.iter().cloned().chain([artifacts::aquifer()]).collect();
+                let mut command = Command::new(&words[0]);
+                command.args(&words[1..]).args(["serve", "--config"]).arg(self.properties());
+                command.envs(self.environment.iter().map(|(name, path)| (name, path)));
                 command
             }
             Target::Kafka => {
@@ -265,7 +294,11 @@ impl Node {
     }
 }
 
-async fn http_get(port: u16, path: &str) -> std::io::Result<String> {
+/// The whole answer of the operator's HTTP port, head and body.
+///
+/// # Errors
+/// If nobody listens there.
+pub async fn http_get(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

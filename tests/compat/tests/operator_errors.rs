@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aquifer_compat::{LIMIT, Node, Target, run_script};
-use aquifer_services::{Minio, free_port, or_skip, skip};
+use aquifer_compat::{LIMIT, Node, Target, run_script, script};
+use aquifer_services::{Artifact, Minio, free_port, or_skip, skip};
 use tempfile::TempDir;
 
 fn temporary() -> TempDir {
@@ -57,6 +57,30 @@ async fn a_bad_option_names_option_value_and_remedy() {
     refuses(dir.path(), &[("process.roles", "broker")], &alone).await;
     let protocol = [("listeners", "SSL://127.0.0.1:9093")];
     refuses(dir.path(), &protocol, &["SSL", "PLAINTEXT"]).await;
+}
+
+#[tokio::test]
+async fn without_io_uring_the_remedy_is_named_and_works() {
+    if Target::chosen().is_kafka() {
+        return;
+    }
+    let Some(python) = or_skip(Artifact::Python.find()) else { return };
+    let runner = [python.as_path(), &script("without_io_uring.py")];
+    let dir = temporary();
+    let mut node = Node::run_by(dir.path(), &[], &runner);
+    let failed = node.try_start_again().await.expect_err("there is no io_uring");
+    assert_says(&failed.output, &["io_uring is not available", "wal.io.engine=threads"]);
+
+    let dir = temporary();
+    let mut node = Node::run_by(dir.path(), &[("wal.io.engine", "threads")], &runner);
+    node.start_again().await;
+    let write = ["write", &node.bootstrap(), "threads", "200", "1000"];
+    run_script("fill.py", &write, "written", LIMIT).await.expect("Python is there");
+    node.kill();
+    node.start_again().await;
+    let read = run_script("fill.py", &["read", &node.bootstrap(), "threads", "0"], "", LIMIT).await;
+    assert_eq!(read.expect("it ran before"), ["read 200"]);
+    node.stop().await;
 }
 
 #[tokio::test]

@@ -22,6 +22,12 @@ pub enum Artifact {
     Python,
     /// The `kcat` program.
     Kcat,
+    /// A Python with kafka-python and aiokafka.
+    Clients,
+    /// A Kerberos KDC and its tools.
+    Kerberos,
+    /// Prometheus' `promtool`.
+    Promtool,
 }
 
 impl fmt::Display for Artifact {
@@ -32,6 +38,9 @@ impl fmt::Display for Artifact {
             Artifact::Kafka => "Apache Kafka",
             Artifact::Python => "Python with confluent-kafka",
             Artifact::Kcat => "kcat",
+            Artifact::Clients => "Python with kafka-python and aiokafka",
+            Artifact::Kerberos => "a Kerberos KDC",
+            Artifact::Promtool => "Prometheus' promtool",
         })
     }
 }
@@ -45,6 +54,9 @@ impl Artifact {
             Artifact::Kafka => "kafka",
             Artifact::Python => "python",
             Artifact::Kcat => "kcat",
+            Artifact::Clients => "clients",
+            Artifact::Kerberos => "kerberos",
+            Artifact::Promtool => "promtool",
         }
     }
 
@@ -60,6 +72,11 @@ impl Artifact {
             Artifact::Kafka => jars(&cache.join(KAFKA)),
             Artifact::Python => file(cache.join("python/bin/python")),
             Artifact::Kcat => on_path("kcat"),
+            Artifact::Clients => file(cache.join("clients/bin/python")),
+            Artifact::Kerberos => {
+                on_path("kinit").and(on_path("krb5kdc").or_else(|| file("/usr/sbin/krb5kdc".into())))
+            }
+            Artifact::Promtool => file(cache.join("promtool/promtool")),
         };
         found.ok_or(ServiceError::Missing(self))
     }
