@@ -9,7 +9,9 @@ minio_version=v0.0.0-20260212201848-7aac2a2c5b7c
 confluent_kafka_version=2.16.1
 ansible_core_version=2.19.14
 ansible_lint_version=26.10.1
-all_parts=(minio hdfs kafka python librdkafka kcat faketime uml ansible hosts)
+kafka_python_version=3.0.12
+aiokafka_version=0.14.0
+all_parts=(minio hdfs kafka python clients librdkafka kcat kerberos promtool faketime uml ansible hosts)
 
 usage() {
   cat <<USAGE
@@ -22,6 +24,7 @@ installed already is left alone.
   hdfs     Apache Hadoop 3.4.3, NameNode and DataNode, jars from Maven Central (70 MB)
   kafka    Apache Kafka 4.3.1, broker and tools, jars from Maven Central (110 MB)
   python   a virtual environment with confluent-kafka $confluent_kafka_version from PyPI
+  clients  another one with kafka-python $kafka_python_version and aiokafka $aiokafka_version
   librdkafka  the librdkafka inside confluent-kafka, to be linked by aquifer-bench (needs pkg-config)
   kcat     kcat from the distribution's packages (needs root, or sudo)
   faketime libfaketime, for clocks that jump, in the same way
@@ -29,6 +32,8 @@ installed already is left alone.
   ansible  a virtual environment with ansible-core $ansible_core_version and ansible-lint from PyPI
   hosts    a Debian root that systemd-nspawn boots (310 MB), and systemd-nspawn, debootstrap and ssh from the
            distribution's packages (needs root, or sudo)
+  kerberos krb5-kdc and krb5-user from there, for HDFS with Kerberos (needs root, or sudo)
+  promtool Prometheus' checker of metrics, out of the distribution's package, which is not installed
 
   --check  installs nothing; says what is missing, and fails if anything is
   --help   this text
@@ -48,6 +53,9 @@ has_kafka() { [ -f "$cache/kafka/4.3.1/complete" ]; }
 has_python() { [ -f "$cache/python/complete-confluent-kafka-$confluent_kafka_version" ]; }
 # Through the link: a new Python environment asks for a new link.
 has_librdkafka() { [ -e "$cache/librdkafka/librdkafka.so" ] && [ -f "$cache/librdkafka/rdkafka.pc" ]; }
+has_clients() { [ -f "$cache/clients/complete-$kafka_python_version-$aiokafka_version" ]; }
+has_kerberos() { PATH=$PATH:/usr/sbin command -v krb5kdc >/dev/null && command -v kinit >/dev/null; }
+has_promtool() { [ -x "$cache/promtool/promtool" ]; }
 has_kcat() { command -v kcat >/dev/null; }
 has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
 has_uml() { [ "$(uname -m)" != x86_64 ] || { command -v linux.uml && command -v dmsetup && command -v insmod; } >/dev/null; }
@@ -103,6 +111,17 @@ install_librdkafka() {
     "$version" "$directory" >"$directory/rdkafka.pc"
 }
 
+install_clients() {
+  need python3 "Python 3 with venv (Debian: python3-venv)"
+  say "installing kafka-python $kafka_python_version and aiokafka $aiokafka_version from PyPI"
+  rm -rf "$cache/clients"
+  python3 -m venv "$cache/clients"
+  # lz4, python-snappy and zstandard: the codecs that both leave to others.
+  "$cache/clients/bin/pip" install -q "kafka-python==$kafka_python_version" "aiokafka==$aiokafka_version" \
+    lz4==4.4.5 python-snappy==0.7.3 zstandard==0.25.0
+  touch "$cache/clients/complete-$kafka_python_version-$aiokafka_version"
+}
+
 root=()
 [ "$(id -u)" = 0 ] || root=(sudo)
 
@@ -111,9 +130,10 @@ install_packages() {
   command -v apt-get >/dev/null || fail "install $* with this system's package manager, then run this again"
   say "installing $* from the distribution's packages"
   "${root[@]}" apt-get update -qq
-  "${root[@]}" apt-get install -y -qq "$@" >/dev/null
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
 }
 install_kcat() { install_packages kcat; }
+install_kerberos() { install_packages krb5-kdc krb5-user; }
 install_faketime() { install_packages libfaketime; }
 install_uml() { install_packages user-mode-linux dmsetup kmod; }
 
@@ -142,13 +162,26 @@ install_hosts() {
   touch "$directory/complete"
 }
 
+# One program of a package with a daemon that nobody wants: taken out, not installed.
+install_promtool() {
+  command -v apt-get >/dev/null || fail "promtool is missing: put it into $cache/promtool"
+  local unpacked
+  unpacked=$(mktemp -d)
+  say "fetching promtool from the distribution's package prometheus"
+  (cd "$unpacked" && apt-get download -qq prometheus >/dev/null 2>&1 && dpkg-deb -x prometheus_*.deb .) \
+    || fail "the package prometheus cannot be fetched: run apt-get update, or put promtool into $cache/promtool"
+  mkdir -p "$cache/promtool"
+  mv "$unpacked/usr/bin/promtool" "$cache/promtool/promtool"
+  rm -rf "$unpacked"
+}
+
 check_only=
 parts=()
 for argument in "$@"; do
   case $argument in
     --help | -h) usage; exit 0 ;;
     --check) check_only=1 ;;
-    minio | hdfs | kafka | python | librdkafka | kcat | faketime | uml | ansible | hosts) parts+=("$argument") ;;
+    minio | hdfs | kafka | python | clients | librdkafka | kcat | kerberos | promtool | faketime | uml | ansible | hosts) parts+=("$argument") ;;
     *) usage >&2; fail "unknown part or option '$argument'" ;;
   esac
 done
@@ -162,7 +195,17 @@ for part in "${parts[@]}"; do
     say "$part: missing"
     missing=1
   else
-    "install_$part"
+    # In a process of its own, which ends at the first error: what only some tests need may be missing, they are
+    # skipped and counted then.
+    set +e
+    (set -e; "install_$part")
+    failed=$?
+    set -e
+    case $failed/$part in
+      0/*) ;;
+      */kerberos | */promtool) say "$part: not installed, its tests will be skipped" && continue ;;
+      *) exit 1 ;;
+    esac
     "has_$part" || fail "$part did not install"
     say "$part: installed now"
   fi

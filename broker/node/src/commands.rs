@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use aquifer_runtime::{Clock, Random};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Duration, Instant};
 use tracing::info;
 
 use crate::certs;
@@ -19,6 +20,16 @@ use crate::node_commands;
 use crate::options::{Given, OptionError, Settings, store_options};
 
 type Outcome = Result<(), Box<dyn Error>>;
+
+/// A node waits longer for its store; who probes one wants to know.
+const PROBE_RETRIES: Duration = Duration::from_secs(20);
+
+/// The probe found what Aquifer cannot do without; scripts look at the exit code.
+#[derive(Debug, thiserror::Error)]
+#[error("{url} is not a store for Aquifer: the lines that begin with FAILS say why")]
+struct Unusable {
+    url: String,
+}
 
 /// Runs a subcommand to its end; what the process exits with.
 pub(crate) fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
@@ -75,8 +86,9 @@ fn serve(arguments: &Serve) -> Outcome {
     let settings = Settings::from_given(&given)?;
     runtime()?.block_on(async {
         let node = Node::start(settings).await?;
+        let stop = StopSignals::listen()?;
         sd_notify::notify(&[sd_notify::NotifyState::Ready])?;
-        until_stopped(&node).await?;
+        until_stopped(&node, stop).await?;
         sd_notify::notify(&[sd_notify::NotifyState::Stopping])?;
         node.stop().await
     })
@@ -117,13 +129,36 @@ fn quickstart(arguments: &Quickstart) -> Outcome {
     }
     let settings = Settings::from_given(&given)?;
     runtime()?.block_on(async {
+        let began = Instant::now();
         let node = Node::start(settings).await?;
+        let stop = StopSignals::listen()?;
         let kafka = node.kafka_address().unwrap_or_default();
-        show(&greeting(&kafka, node.http_address().as_deref(), &store, &dir));
-        let result = if arguments.demo { demo::run(&kafka).await } else { until_stopped(&node).await };
+        show(&greeting(began.elapsed(), &kafka, node.http_address().as_deref(), &store, &dir));
+        let result = if arguments.demo {
+            demo::run(&kafka).await
+        } else {
+            show(&advice(&kafka));
+            until_stopped(&node, stop).await
+        };
         node.stop().await?;
+        if arguments.demo && result.is_ok() {
+            show(&format!(
+                "  The records stay in {}. To go on:\n\n    {}\n",
+                dir.display(),
+                go_on(arguments)
+            ));
+        }
         result
     })
+}
+
+/// The command that starts the same node without the demo.
+fn go_on(arguments: &Quickstart) -> String {
+    let mut command = format!("aquifer quickstart --dir {}", arguments.dir.display());
+    if let Some(store) = &arguments.store {
+        command.push_str(&format!(" --store {store} --set …"));
+    }
+    command
 }
 
 /// Runs several nodes as processes until it is told to stop.
@@ -137,15 +172,11 @@ async fn several(arguments: &Quickstart, dir: PathBuf) -> Outcome {
         sets: arguments.sets.assignments.clone(),
     };
     let mut cluster = LocalCluster::start(&plan).await?;
+    let mut stop = StopSignals::listen()?;
     show(&cluster_greeting(&cluster.entries, &dir));
-    let mut terminate = signal(SignalKind::terminate())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
-                break;
-            }
+            _ = stop.received() => break,
             (id, how) = cluster.ended() => {
                 show(&format!("  node {id} has ended ({how}); its log is {}/node-{id}/log", dir.display()));
             }
@@ -178,29 +209,38 @@ fn cluster_greeting(entries: &[NodeEntry], dir: &Path) -> String {
     text
 }
 
-fn greeting(kafka: &str, http: Option<&str>, store: &str, dir: &Path) -> String {
+fn greeting(took: Duration, kafka: &str, http: Option<&str>, store: &str, dir: &Path) -> String {
     let http = http.map_or_else(|| "off".to_owned(), |address| format!("http://{address}/metrics"));
     format!(
-        "\n  Aquifer is ready.\n\n    \
+        "\n  Aquifer is ready. It took {:.2} s.\n\n    \
          Kafka     {kafka}\n    \
          metrics   {http}\n    \
          store     {store}\n    \
-         files     {}\n\n  \
-         Try, in another terminal:\n\n    \
-         echo hello | kcat -P -b {kafka} -t greetings\n    \
-         kcat -C -b {kafka} -t greetings -e\n\n  \
-         Ctrl-C stops it; the records stay.\n",
+         files     {}\n\n",
+        took.as_secs_f64(),
         dir.display()
     )
 }
 
+fn advice(kafka: &str) -> String {
+    format!(
+        "\n  Try, in another terminal:\n\n    \
+         echo hello | kcat -P -b {kafka} -t greetings\n    \
+         kcat -C -b {kafka} -t greetings -e\n\n  \
+         Ctrl-C stops it; the records stay.\n"
+    )
+}
+
 fn probe(url: &str, config: Option<&Path>, sets: &Sets) -> Outcome {
-    logging::start("warn");
-    let options = store_options(&given(config, sets)?)?;
+    // What a request needed in attempts stands in the report.
+    logging::start("error");
+    let mut options = store_options(&given(config, sets)?)?;
+    options.retry.within = options.retry.within.min(PROBE_RETRIES);
     runtime()?.block_on(async {
         let store = aquifer_objects::open(url, &options, Clock::system(), Random::from_os()).await?;
-        show(&aquifer_objects::probe(&store).await.to_string());
-        Ok(())
+        let report = aquifer_objects::probe(&store).await;
+        show(&report.to_string());
+        if report.usable() { Ok(()) } else { Err(Unusable { url: url.to_owned() }.into()) }
     })
 }
 
@@ -218,15 +258,31 @@ pub(crate) fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("aquifer").build()
 }
 
-/// Waits for SIGTERM, SIGINT, or for an essential part of the node to fail.
-async fn until_stopped(node: &Node) -> Outcome {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: stopping"),
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted?;
-            info!("interrupted: stopping");
+/// SIGTERM and SIGINT as requests to stop. Before it listens, either ends the process at once, which loses nothing.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// To be called before anybody is told that the node is ready.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for one of them; its name.
+    async fn received(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// Waits for a signal, or for an essential part of the node to fail.
+async fn until_stopped(node: &Node, mut stop: StopSignals) -> Outcome {
+    tokio::select! {
+        name = stop.received() => info!("{name}: stopping"),
         () = node.forgotten() => info!("nothing of this node is left in the cluster: stopping for good"),
         failure = node.failed() => return Err(failure.into()),
     }

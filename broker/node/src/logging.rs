@@ -4,12 +4,14 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging at `level` unless `RUST_LOG` says otherwise; raft and sled, which tell of every step, only from
-/// warnings on. What libraries tell the `log` crate is taken too: only there does hdfs-native name the DataNode that fails
+/// Raft and sled tell of every step, and raft's core warns of messages that came late, as at every start.
+const QUIETER: &str = "openraft=warn,openraft::core::raft_core=error,sled=warn";
+
+/// Starts logging at `level` unless `RUST_LOG` says otherwise. What libraries tell the `log` crate is taken too: only there does hdfs-native name the DataNode that fails
 /// a read. Under systemd the journal adds the time.
 pub(crate) fn start(level: &str) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(format!("{level},openraft=warn,sled=warn")));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{level},{QUIETER}")));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -25,6 +25,7 @@ mod node;
 mod node_commands;
 mod options;
 mod port;
+mod process_use;
 mod rebalancing;
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The metrics page: what each layer counts, in the OpenMetrics text format.
+//! The metrics page: what each layer counts, in Prometheus' text format, which every collector reads.
 
 use std::fmt::{Result, Write};
 
@@ -7,6 +7,8 @@ use aquifer_objects::Store;
 use aquifer_quorum::{Quorum, Role};
 use aquifer_server::Server;
 use aquifer_stream::Streams;
+
+use crate::process_use::ProcessUse;
 
 /// The layers whose numbers are shown.
 pub(crate) struct Page {
@@ -46,7 +48,7 @@ impl Page {
         if let Some(quorum) = &self.quorum {
             write_quorum(text, quorum)?;
         }
-        text.write_str("# EOF\n")
+        process(text, &ProcessUse::now())
     }
 }
 
@@ -145,10 +147,29 @@ fn single(text: &mut String, name: &str, counter: bool, help: &str, value: u64) 
     writeln!(text, "{name} {value}")
 }
 
-/// Head of a metric family. OpenMetrics names a counter's family without `_total`.
+/// Head of a metric family.
 fn family(text: &mut String, name: &str, kind: &str, help: &str) -> Result {
-    let family = if kind == "counter" { name.trim_end_matches("_total") } else { name };
-    writeln!(text, "# TYPE {family} {kind}\n# HELP {family} {help}")
+    writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}")
+}
+
+/// Under the names that Prometheus' own clients give them, so that dashboards know them.
+fn process(text: &mut String, used: &ProcessUse) -> Result {
+    family(text, "aquifer_build_info", "gauge", "Always 1; the label is the version that runs.")?;
+    writeln!(text, "aquifer_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))?;
+    if let Some(seconds) = used.cpu_seconds {
+        family(text, "process_cpu_seconds_total", "counter", "CPU time spent, of the user and the system.")?;
+        writeln!(text, "process_cpu_seconds_total {seconds}")?;
+    }
+    let resident = "Resident memory.";
+    let samples = [
+        ("process_resident_memory_bytes", resident, used.resident_bytes),
+        ("process_open_fds", "Open file descriptors.", used.open_fds),
+        ("process_max_fds", "The most file descriptors there may be.", used.max_fds),
+    ];
+    samples
+        .into_iter()
+        .filter_map(|(name, help, value)| Some((name, help, value?)))
+        .try_for_each(|(name, help, value)| single(text, name, false, help, value))
 }
 
 fn store(text: &mut String, store: &Store) -> Result {
@@ -188,6 +209,11 @@ fn store(text: &mut String, store: &Store) -> Result {
     single(text, "aquifer_store_reduced_writes_total", true, reduced, snapshot.reduced_writes)?;
     let swept = "Left-overs of interrupted uploads that were removed.";
     single(text, "aquifer_store_swept_orphans_total", true, swept, snapshot.swept_orphans)?;
+    if let Some(end_ms) = snapshot.credentials_end_ms {
+        let name = "aquifer_store_ticket_end_timestamp_seconds";
+        family(text, name, "gauge", "When the Kerberos ticket of store.hdfs.ticket.cache ends, since 1970.")?;
+        writeln!(text, "{name} {}", end_ms / 1000)?;
+    }
     let (up, down) = (snapshot.upload_bytes_in_flight, snapshot.download_bytes_in_flight);
     single(text, "aquifer_store_upload_in_flight_bytes", false, "Bytes of uploads on their way.", up)?;
     single(text, "aquifer_store_download_in_flight_bytes", false, "Bytes of reads on their way.", down)

@@ -58,6 +58,11 @@ pub(crate) trait Backend: Debug + Send + Sync {
     async fn deletes_conditionally(&self, _key: &str) -> Result<Option<bool>, Failure> {
         Ok(None)
     }
+
+    /// When what was given to log in with ends and is not renewed from here, in ms since 1970; None if it does not.
+    fn credentials_end_ms(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// A streaming upload. Its parts may be sent in any order if [`Session::parallel`] is above one.

@@ -125,6 +125,7 @@ impl Metrics {
             swept_orphans: self.swept.load(Relaxed),
             upload_bytes_in_flight: 0,
             download_bytes_in_flight: 0,
+            credentials_end_ms: None,
         }
     }
 }
@@ -163,6 +164,8 @@ pub struct StoreSnapshot {
     pub upload_bytes_in_flight: u64,
     /// Bytes of reads on their way now.
     pub download_bytes_in_flight: u64,
+    /// When the Kerberos ticket of `store.hdfs.ticket.cache` ends, in ms since 1970; from then on every call fails.
+    pub credentials_end_ms: Option<i64>,
 }
 
 /// Counters of one operation.

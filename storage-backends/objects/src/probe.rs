@@ -1,12 +1,13 @@
 use std::fmt;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::time::Instant;
 
 use crate::error::{ErrorKind, StoreError};
+use crate::metrics::StoreSnapshot;
 use crate::store::Store;
 
 /// Writers that race for one key.
@@ -117,6 +118,10 @@ pub async fn probe(store: &Store) -> ProbeReport {
         Probe { store, prefix: format!("aquifer-probe-{:016x}", store.inner.attempts.random.next_u64()) };
     let mut report =
         ProbeReport { url: store.url().to_owned(), checks: Vec::new(), measurements: Vec::new() };
+    if let Some(end_ms) = store.inner.backend.credentials_end_ms() {
+        let left = Left { end_ms, now_ms: store.inner.clock.wall_ms() };
+        report.checks.push(Check { name: "Kerberos ticket", outcome: left.outcome() });
+    }
     let checks = &mut report.checks;
     check(checks, "write and read back", probe.write_and_read()).await;
     if report.usable() {
@@ -139,12 +144,80 @@ pub async fn probe(store: &Store) -> ProbeReport {
                 }
             }
         }
+        let steady = Troubles::of(&store.metrics()).outcome();
+        report.checks.push(Check { name: "steady: no request had to be repeated", outcome: steady });
     }
-    if let Err(error) = probe.clean().await {
+    // What never answered is not asked again.
+    if report.checks.iter().any(|check| check.outcome == Outcome::Works)
+        && let Err(error) = probe.clean().await
+    {
         let outcome = Outcome::Limited(format!("objects below {} are left: {error}", probe.prefix));
         report.checks.push(Check { name: "tidy up", outcome });
     }
     report
+}
+
+/// What the probe's requests went through.
+struct Troubles {
+    retries: u64,
+    reduced_writes: u64,
+    /// How often each kind of failure was met.
+    kinds: Vec<(ErrorKind, u64)>,
+}
+
+impl Troubles {
+    fn of(metrics: &StoreSnapshot) -> Self {
+        // That a second writer is refused, and what is absent not found, is what was tried.
+        let expected = [ErrorKind::AlreadyExists, ErrorKind::NotFound, ErrorKind::Truncated];
+        let count = |kind: ErrorKind| {
+            metrics.operations.iter().map(|operation| operation.failures[kind as usize].1).sum::<u64>()
+        };
+        let met = ErrorKind::ALL.into_iter().filter(|kind| !expected.contains(kind));
+        let kinds = met.map(|kind| (kind, count(kind))).filter(|(_, count)| *count > 0).collect();
+        Self { retries: metrics.retries, reduced_writes: metrics.reduced_writes, kinds }
+    }
+
+    fn outcome(&self) -> Outcome {
+        if self.retries == 0 && self.reduced_writes == 0 {
+            return Outcome::Works;
+        }
+        let kinds: Vec<String> =
+            self.kinds.iter().map(|(kind, count)| format!("{} {count} times", kind.label())).collect();
+        let mut told = format!("{} requests were repeated: {}", self.retries, kinds.join(", "));
+        if self.reduced_writes > 0 {
+            told.push_str(&format!(
+                "; {} objects were written with fewer copies because a DataNode fails: see hdfs dfsadmin -report, and set \
+                 dfs.namenode.avoid.write.stale.datanode",
+                self.reduced_writes
+            ));
+        }
+        Outcome::Limited(told)
+    }
+}
+
+/// How long a login lasts that nobody here renews.
+struct Left {
+    end_ms: i64,
+    now_ms: i64,
+}
+
+impl Left {
+    fn outcome(&self) -> Outcome {
+        let at = UNIX_EPOCH + Duration::from_millis(self.end_ms.max(0).unsigned_abs());
+        let at = humantime::format_rfc3339_seconds(at);
+        match u64::try_from(self.end_ms - self.now_ms) {
+            Ok(left_ms @ 1..) => {
+                let left = humantime::format_duration(Duration::from_secs(left_ms / 1000));
+                Outcome::Limited(format!(
+                    "it ends at {at}, in {left}, and every call fails from then on: renew it before, or give a keytab \
+                     (store.hdfs.keytab)"
+                ))
+            }
+            _ => Outcome::Fails(format!(
+                "it has expired at {at}: log in again (kinit), or give a keytab (store.hdfs.keytab)"
+            )),
+        }
+    }
 }
 
 /// What a check finds: Ok(None) if all is well, Ok(Some) a limit, Err the store's error or our finding.
@@ -343,4 +416,33 @@ fn text(error: StoreError) -> String {
 
 fn ensure(holds: bool, otherwise: &str) -> Finding {
     if holds { Ok(None) } else { Err(otherwise.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_had_to_be_repeated_is_told_with_its_kinds() {
+        assert_eq!(Troubles { retries: 0, reduced_writes: 0, kinds: Vec::new() }.outcome(), Outcome::Works);
+        let kinds = vec![(ErrorKind::Timeout, 2), (ErrorKind::Unavailable, 1)];
+        let Outcome::Limited(told) = Troubles { retries: 3, reduced_writes: 1, kinds }.outcome() else {
+            panic!("it is limited")
+        };
+        assert!(
+            told.starts_with("3 requests were repeated: timeout 2 times, unavailable 1 times; 1 objects"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_ticket_is_told_with_its_end_and_what_to_do() {
+        let at = |now_ms| Left { end_ms: 1_700_000_000_000, now_ms }.outcome();
+        let Outcome::Limited(told) = at(1_699_999_000_000) else { panic!("it lasts") };
+        assert!(told.starts_with("it ends at 2023-11-14T22:13:20Z, in 16m 40s,"), "{told}");
+        for now_ms in [1_700_000_000_000, 1_800_000_000_000] {
+            let Outcome::Fails(told) = at(now_ms) else { panic!("it has expired") };
+            assert!(told.starts_with("it has expired at 2023-11-14T22:13:20Z: log in again"), "{told}");
+        }
+    }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Inner {
     pub(crate) part_bytes: usize,
     pub(crate) uploads: ByteLimit,
     downloads: ByteLimit,
-    clock: Clock,
+    pub(crate) clock: Clock,
 }
 
 /// What a store says about an object.
@@ -272,6 +272,7 @@ impl Store {
         metrics::StoreSnapshot {
             upload_bytes_in_flight: self.inner.uploads.in_flight(),
             download_bytes_in_flight: self.inner.downloads.in_flight(),
+            credentials_end_ms: self.inner.backend.credentials_end_ms(),
             ..self.inner.attempts.metrics.snapshot()
         }
     }

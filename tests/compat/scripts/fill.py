@@ -4,13 +4,14 @@ fill.py write BOOTSTRAP TOPIC COUNT SIZE [config=value ...]
 fill.py await-start BOOTSTRAP TOPIC OFFSET
 fill.py write-marked BOOTSTRAP TOPIC COUNT    each record alone, with its number in it
 fill.py delete-topic BOOTSTRAP TOPIC
+fill.py delete-records BOOTSTRAP TOPIC OFFSET of partition 0; -1 is all of them
 fill.py read BOOTSTRAP TOPIC PARTITION        says "read N", or "error NAME" for the consumer's error
 """
 
 import random
 import sys
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from talk import check, say, until
@@ -52,6 +53,13 @@ def delete_topic(bootstrap, topic):
     say("deleted", topic)
 
 
+def delete_records(bootstrap, topic, offset):
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    place = TopicPartition(topic, 0, int(offset) if int(offset) >= 0 else OFFSET_END)
+    deleted = admin.delete_records([place])[place].result(60)
+    say("deleted", "up to", deleted.low_watermark)
+
+
 def read(bootstrap, topic, partition):
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused", "enable.auto.commit": False,
                          "auto.offset.reset": "error", "enable.partition.eof": True, "check.crcs": True})
@@ -74,5 +82,6 @@ def read(bootstrap, topic, partition):
 
 
 ACTIONS = {"write": write, "write-marked": write_marked, "await-start": await_start, "delete-topic": delete_topic,
+           "delete-records": delete_records,
            "read": read}
 ACTIONS[sys.argv[1]](*sys.argv[2:])

@@ -8,6 +8,6 @@
 mod java;
 
 pub use aquifer_harness::{
-    Cluster, LIMIT, Node, NodeFailed, Script, Target, aquifer, kcat, python, run_script,
+    Cluster, LIMIT, Node, NodeFailed, Script, Target, aquifer, http_get, kcat, python, run_script, script,
 };
 pub use java::{JavaTools, ToolOutput};

@@ -82,6 +82,49 @@ async fn retention_by_time_and_topic_deletion_empty_the_store() {
     node.stop().await;
 }
 
+#[tokio::test]
+async fn deleted_records_take_their_objects_along() {
+    if Target::chosen().is_kafka() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut node = Node::start(dir.path(), &AT_ONCE).await;
+    let bootstrap = node.bootstrap();
+    // Several objects, of which the first half is deleted, and then all.
+    for name in ["gone", "kept"] {
+        let write = ["write", &bootstrap, name, "1000", "10000"];
+        if run_script("fill.py", &write, "written", LIMIT).await.is_none() {
+            return;
+        }
+    }
+    let data = node.dir().join("store/data");
+    let total = || object_sizes(&data).iter().sum::<u64>();
+    let delete = async |offset: &str| {
+        let delete = ["delete-records", &bootstrap, "gone", offset];
+        run_script("fill.py", &delete, "deleted", LIMIT).await.expect("it ran before")
+    };
+    // All of it was there before any of it goes.
+    eventually(|| (total() >= 20_000_000).then_some(()).ok_or(format!("objects of {} bytes", total()))).await;
+    let below = |limit: u64| {
+        let total = total();
+        (total < limit).then_some(()).ok_or(format!("objects of {total} bytes"))
+    };
+    assert_eq!(delete("500").await, ["deleted up to 500"]);
+    // The object in which offset 500 lies stays whole; an object has about 1 MiB here.
+    eventually(|| below(15_000_000 + 4 * (1 << 20))).await;
+    assert_eq!(delete("-1").await, ["deleted up to 1000"]);
+    eventually(|| below(10_000_000 + 4 * (1 << 20))).await;
+    let read = run_script("fill.py", &["read", &bootstrap, "kept", "0"], "", LIMIT).await;
+    assert_eq!(read.expect("it ran before"), ["read 1000"], "the other topic is whole");
+    node.stop().await;
+    node.start_again().await;
+    let start = run_script("fill.py", &["await-start", &bootstrap, "gone", "1000"], "start", LIMIT).await;
+    assert_eq!(start.expect("it ran before"), ["start 1000"], "also after a restart");
+    let read = run_script("fill.py", &["read", &bootstrap, "kept", "0"], "", LIMIT).await;
+    assert_eq!(read.expect("it ran before"), ["read 1000"], "also after a restart");
+    node.stop().await;
+}
+
 /// Waits until `look` finds what it wants; what it finds instead is the failure's text.
 async fn eventually(look: impl Fn() -> Result<(), String>) {
     let found = async {

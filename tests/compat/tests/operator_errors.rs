@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use aquifer_compat::{LIMIT, Node, Target, aquifer, run_script};
-use aquifer_services::{Minio, free_port, or_skip, skip};
+use aquifer_compat::{LIMIT, Node, Target, aquifer, run_script, script};
+use aquifer_services::{Artifact, Minio, free_port, or_skip, skip};
 use tempfile::TempDir;
 
 fn temporary() -> TempDir {
@@ -88,6 +88,33 @@ fn a_configuration_is_checked_without_a_start() {
     let names: Vec<_> =
         fs::read_dir(dir.path()).expect("a directory").flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(names, ["node.properties"], "nothing is made");
+}
+
+#[tokio::test]
+async fn without_io_uring_the_remedy_is_named_and_works() {
+    if Target::chosen().is_kafka() {
+        return;
+    }
+    let Some(python) = or_skip(Artifact::Python.find()) else { return };
+    let without = script("without_io_uring.py");
+    let wrapper = [python.to_str().expect("a path of letters"), without.to_str().expect("a path of letters")];
+    let dir = temporary();
+    let mut node = Node::prepare(dir.path(), &[]);
+    node.start_through(&wrapper);
+    let failed = node.try_start_again().await.expect_err("there is no io_uring");
+    assert_says(&failed.output, &["io_uring is not available", "wal.io.engine=threads"]);
+
+    let dir = temporary();
+    let mut node = Node::prepare(dir.path(), &[("wal.io.engine", "threads")]);
+    node.start_through(&wrapper);
+    node.start_again().await;
+    let write = ["write", &node.bootstrap(), "threads", "200", "1000"];
+    run_script("fill.py", &write, "written", LIMIT).await.expect("Python is there");
+    node.kill();
+    node.start_again().await;
+    let read = run_script("fill.py", &["read", &node.bootstrap(), "threads", "0"], "", LIMIT).await;
+    assert_eq!(read.expect("it ran before"), ["read 200"]);
+    node.stop().await;
 }
 
 #[tokio::test]

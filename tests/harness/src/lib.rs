@@ -20,6 +20,6 @@ mod target;
 
 pub use artifacts::{aquifer, kafka_classes, log_configuration, script};
 pub use cluster::Cluster;
-pub use node::{LIMIT, Node, NodeFailed};
+pub use node::{LIMIT, Node, NodeFailed, http_get};
 pub use script::{Script, kcat, python, run_script};
 pub use target::Target;

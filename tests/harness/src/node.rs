@@ -185,6 +185,12 @@ impl Node {
         self.port
     }
 
+    /// Its HTTP port on loopback.
+    #[must_use]
+    pub fn http_port(&self) -> u16 {
+        self.http_port
+    }
+
     /// The directory of its files: `store/`, `wal/`, `metadata/`.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -348,7 +354,11 @@ impl Node {
     }
 }
 
-pub(crate) async fn http_get(port: u16, path: &str) -> std::io::Result<String> {
+/// The whole answer of the operator's HTTP port, head and body.
+///
+/// # Errors
+/// If nobody listens there.
+pub async fn http_get(port: u16, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;

@@ -2,7 +2,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use aquifer_services::or_skip;
+use aquifer_services::{Artifact, or_skip};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -24,7 +24,15 @@ impl Script {
     /// # Panics
     /// If it cannot be started.
     pub async fn start(name: &str, arguments: &[&str]) -> Option<Self> {
-        let mut child = python()?
+        Self::start_with(Artifact::Python, name, arguments).await
+    }
+
+    /// As [`Script::start`], with the Python that has the clients the script wants.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn start_with(python: Artifact, name: &str, arguments: &[&str]) -> Option<Self> {
+        let mut child = interpreter(python)?
             .arg("-u")
             .arg(artifacts::script(name))
             .args(arguments)
@@ -102,7 +110,12 @@ impl Script {
 /// Python with confluent-kafka; `None` (and a note that the test was skipped) if it is not installed.
 #[must_use]
 pub fn python() -> Option<Command> {
-    let mut command = or_skip(aquifer_services::python()).map(|path| owned(&path))?;
+    interpreter(Artifact::Python)
+}
+
+/// A Python that finds what all scripts may import.
+fn interpreter(python: Artifact) -> Option<Command> {
+    let mut command = or_skip(python.find()).map(|path| owned(&path))?;
     command.env("PYTHONPATH", artifacts::shared_scripts()).env("PYTHONDONTWRITEBYTECODE", "1");
     Some(command)
 }

@@ -35,6 +35,12 @@ pub enum Artifact {
     Ansible,
     /// The Debian root that systemd-nspawn boots, and what boots it.
     Hosts,
+    /// A Python with kafka-python and aiokafka.
+    Clients,
+    /// A Kerberos KDC and its tools.
+    Kerberos,
+    /// Prometheus' `promtool`.
+    Promtool,
 }
 
 impl fmt::Display for Artifact {
@@ -49,6 +55,9 @@ impl fmt::Display for Artifact {
             Artifact::UserModeLinux => "User Mode Linux",
             Artifact::Ansible => "Ansible",
             Artifact::Hosts => "a Debian root for systemd-nspawn",
+            Artifact::Clients => "Python with kafka-python and aiokafka",
+            Artifact::Kerberos => "a Kerberos KDC",
+            Artifact::Promtool => "Prometheus' promtool",
         })
     }
 }
@@ -66,6 +75,9 @@ impl Artifact {
             Artifact::UserModeLinux => "uml",
             Artifact::Ansible => "ansible",
             Artifact::Hosts => "hosts",
+            Artifact::Clients => "clients",
+            Artifact::Kerberos => "kerberos",
+            Artifact::Promtool => "promtool",
         }
     }
 
@@ -87,6 +99,11 @@ impl Artifact {
             Artifact::Hosts => on_path("systemd-nspawn")
                 .and_then(|_| file(cache.join("hosts/complete")))
                 .map(|complete| complete.with_file_name("root")),
+            Artifact::Clients => file(cache.join("clients/bin/python")),
+            Artifact::Kerberos => {
+                on_path("kinit").and(on_path("krb5kdc").or_else(|| file("/usr/sbin/krb5kdc".into())))
+            }
+            Artifact::Promtool => file(cache.join("promtool/promtool")),
         };
         found.ok_or(ServiceError::Missing(self))
     }

@@ -1,10 +1,10 @@
-//! Real programs for tests: MinIO, HDFS, Apache Kafka, each started on free ports in a temporary
+//! Real programs for tests: MinIO, HDFS, a KDC, Apache Kafka, each started on free ports in a temporary
 //! directory and ended with the test. Nothing here knows Aquifer.
 //!
 //! ```text
 //!   install.sh ──> cache ($AQUIFER_TEST_CACHE)      once per machine
 //!                    │
-//!   Minio::start  Hdfs::start  Kafka::start  python  kcat      Proxy: an HTTP proxy with faults on demand
+//!   Minio::start  Hdfs::start  HaHdfs::start  Kdc::start  Kafka::start  python  kcat   Proxy: an HTTP proxy with faults on demand
 //!                    │
 //!                 Process     killed on drop, and by the kernel should the test die
 //! ```
@@ -23,6 +23,7 @@ mod artifact;
 mod hdfs;
 mod http;
 mod kafka;
+mod kdc;
 mod minio;
 mod ports;
 mod private_ca;
@@ -32,8 +33,9 @@ mod ready;
 mod skip;
 
 pub use artifact::{Artifact, kcat, python};
-pub use hdfs::Hdfs;
+pub use hdfs::{HaHdfs, Hdfs};
 pub use kafka::{Kafka, KafkaConfig};
+pub use kdc::{Kdc, Protection};
 pub use minio::Minio;
 pub use ports::{free_port, free_ports};
 pub use private_ca::PrivateCa;

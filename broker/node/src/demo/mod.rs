@@ -3,11 +3,12 @@
 mod client;
 
 use std::error::Error;
+use std::fmt;
 
 use aquifer_record::{BatchBuilder, Batches, Compression, NewRecord, Records};
 use aquifer_runtime::Clock;
 use bytes::Bytes;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
@@ -184,8 +185,12 @@ fn accepted(step: &'static str, code: i16) -> Outcome<()> {
 }
 
 fn progress(what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("  {msg}  {bar:40}  {human_pos}/{human_len} records  {per_sec}")
-        .expect("a constant template");
+    let style = ProgressStyle::with_template("  {msg}  {bar:40}  {human_pos}/{human_len} records  {rate}")
+        .expect("a constant template")
+        .with_key("rate", |state: &ProgressState, text: &mut dyn fmt::Write| {
+            // A line that cannot be drawn is no reason to fail.
+            let _ = write!(text, "{}/s", HumanCount(state.per_sec() as u64));
+        });
     ProgressBar::new(RECORDS).with_style(style).with_message(what)
 }
 
@@ -194,13 +199,10 @@ fn summary(topic: &TopicName, written: Duration, read: Duration) {
     let megabytes = (RECORDS * RECORD_BYTES as u64) as f64 / 1e6;
     let line = |what: &str, time: Duration| {
         let seconds = time.as_secs_f64();
-        format!(
-            "    {what:8} {RECORDS} records, {megabytes:.0} MB in {seconds:.2} s ({:.0} MB/s)",
-            megabytes / seconds
-        )
+        format!("    {what:8}  {megabytes:.0} MB in {seconds:.2} s, {:.0} MB/s", megabytes / seconds)
     };
-    println!("\n  Topic {}, {PARTITIONS} partitions, acks=all, one request at a time:\n", topic.as_str());
-    println!("{}", line("written", written));
+    println!("\n  Verified: all {} records came back, in order, byte for byte.\n", HumanCount(RECORDS));
+    println!("{}; each batch acknowledged when it was durable", line("written", written));
     println!("{}", line("read", read));
-    println!("    verified every record, byte for byte\n");
+    println!("    topic     {}, {PARTITIONS} partitions, one request at a time\n", topic.as_str());
 }

@@ -40,6 +40,8 @@ pub(crate) enum OptionError {
     Unknown { name: String, origin: Origin },
     #[error("option '{name}' has the value '{value}' ({origin}), expected {expected}")]
     Invalid { name: &'static str, value: String, origin: String, expected: String },
+    #[error("option '{name}' ({origin}) cannot be honoured: {reason}")]
+    NotBuilt { name: String, origin: Origin, reason: &'static str },
     #[error("option '{name}' is required: {remedy}")]
     Missing { name: &'static str, remedy: &'static str },
 }
@@ -122,6 +124,8 @@ impl Given {
             self.values.insert(spec.name, (value, origin));
         } else if let Some(reason) = ignored::reason(name) {
             self.notices.push(format!("option '{name}' ({origin}) does nothing here: {reason}"));
+        } else if let Some(reason) = ignored::refusal(name) {
+            return Err(OptionError::NotBuilt { name: name.to_owned(), origin, reason });
         } else {
             return Err(OptionError::Unknown { name: name.to_owned(), origin });
         }
@@ -153,6 +157,15 @@ mod tests {
         let mut given = Given::default();
         given.set("log.dirs=/data").expect("accepted");
         assert!(given.notices()[0].starts_with("option 'log.dirs' (--set) does nothing here: "));
+    }
+
+    #[test]
+    fn a_kafka_option_whose_loss_does_harm_is_refused_with_the_consequence() {
+        let error = Given::default().set("authorizer.class.name=x").expect_err("refused").to_string();
+        assert!(
+            error.starts_with("option 'authorizer.class.name' (--set) cannot be honoured: ACLs"),
+            "{error}"
+        );
     }
 
     #[test]

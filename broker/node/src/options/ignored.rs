@@ -35,8 +35,15 @@ pub(super) const IGNORED: &[(&str, &str)] = &[
     ("log.cleaner.*", "compaction of object data has no threads to size"),
     ("log.initial.task.delay.ms", OBJECTS),
     ("log.dir.failure.timeout.ms", DISKS),
-    ("remote.log.*", "all data is in the object store already"),
+    ("log.local.retention.*", TIERS),
+    ("remote.fetch.max.wait.ms", TIERS),
+    ("remote.list.offsets.request.timeout.ms", TIERS),
+    ("remote.log.*", TIERS),
+    ("cordoned.log.dirs", DISKS),
     ("replica.*", COPIES),
+    ("replication.quota.*", COPIES),
+    ("alter.log.dirs.replication.quota.*", DISKS),
+    ("leader.replication.throttled.*", COPIES),
     ("follower.*", COPIES),
     (
         "leader.imbalance.*",
@@ -49,9 +56,12 @@ pub(super) const IGNORED: &[(&str, &str)] = &[
     ("controller.quorum.election.*", PORT),
     ("controller.quorum.fetch.*", PORT),
     ("controller.quorum.append.linger.ms", PORT),
+    ("controller.quorum.auto.join.enable", "a controller always joins by itself"),
     ("controller.quorum.request.timeout.ms", PORT),
     ("controller.quorum.retry.backoff.ms", PORT),
     ("controller.socket.timeout.ms", PORT),
+    ("request.timeout.ms", PORT),
+    ("early.start.listeners", "all listeners open when the node is ready"),
     ("inter.broker.listener.name", "brokers do not speak the Kafka protocol to each other"),
     ("inter.broker.protocol.version", "brokers do not speak the Kafka protocol to each other"),
     ("security.inter.broker.protocol", "brokers do not speak the Kafka protocol to each other"),
@@ -73,13 +83,27 @@ pub(super) const IGNORED: &[(&str, &str)] = &[
     ("producer.purgatory.purge.interval.requests", "waiting requests hold no purgatory"),
     ("delete.records.purgatory.purge.interval.requests", "waiting requests hold no purgatory"),
     ("delete.topic.enable", "topics can always be deleted"),
-    ("transaction.state.log.*", "transactions are not built yet"),
-    ("transaction.max.timeout.ms", "transactions are not built yet"),
-    ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "transactions are not built yet"),
-    ("transaction.remove.expired.transaction.cleanup.interval.ms", "transactions are not built yet"),
+    ("transaction.*", "transactions are not built yet"),
     ("transactional.id.expiration.ms", "transactions are not built yet"),
+    ("add.partitions.to.txn.*", "transactions are not built yet"),
     ("group.share.*", "share groups are not built yet"),
-    ("share.coordinator.*", "share groups are not built yet"),
+    ("share.*", "share groups are not built yet"),
+    ("max.request.partition.size.limit", "requests are limited by bytes: 'socket.request.max.bytes'"),
+    ("quota.window.*", "quotas are not built yet"),
+    ("controller.quota.window.*", "quotas are not built yet"),
+    ("client.quota.callback.class", JAVA),
+    ("max.connection.creation.rate", "the rate of new connections is not limited yet"),
+    ("max.connections.per.ip.overrides", "there is one limit for all addresses: 'max.connections.per.ip'"),
+    ("telemetry.max.bytes", "clients' telemetry is not received"),
+    ("delegation.token.*", "SASL is not built yet"),
+    ("sasl.*", SECURITY),
+    ("ssl.*", SECURITY),
+    ("listener.name.*", SECURITY),
+    ("connections.max.reauth.ms", SECURITY),
+    ("connection.failed.authentication.delay.ms", SECURITY),
+    ("super.users", "there are no ACLs yet"),
+    ("allow.everyone.if.no.acl.found", "there are no ACLs yet"),
+    ("security.providers", JAVA),
     ("group.streams.*", "streams groups are not built yet"),
     ("group.consumer.*", "the new consumer protocol is not built yet"),
     ("group.coordinator.*", "coordinators batch and run without settings"),
@@ -96,6 +120,25 @@ const FLUSH: &str = "every acknowledged record is already synced to the WAL";
 const OBJECTS: &str = "data lives in objects, not in log segments; see 'store.offload.bytes'";
 const PORT: &str = "the internal port has fixed time limits";
 const JAVA: &str = "Java classes cannot be loaded";
+const TIERS: &str = "all data is in the object store already";
+const SECURITY: &str = "clients are served over PLAINTEXT only; a listener that asks for more is refused";
+
+/// Kafka's options that cannot be left aside without harm, each with what that would mean.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "authorizer.class.name",
+        "ACLs are not built yet, every client may do everything; remove the option to accept that",
+    ),
+    (
+        "config.providers",
+        "values like ${file:…} are not resolved; give secrets in the environment: AQUIFER_CONFIG_STORE_S3_SECRET_KEY=…",
+    ),
+];
+
+/// Why a file with `name` must not be started from, if it is an option of Kafka whose loss would do harm.
+pub(super) fn refusal(name: &str) -> Option<&'static str> {
+    REFUSED.iter().find(|(refused, _)| *refused == name).map(|(_, reason)| *reason)
+}
 
 /// Why `name` does nothing, if it is one of Kafka's options that do nothing.
 pub(super) fn reason(name: &str) -> Option<&'static str> {
@@ -106,4 +149,22 @@ pub(super) fn reason(name: &str) -> Option<&'static str> {
             None => name == *pattern,
         })
         .map(|(_, reason)| *reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::table;
+    use super::*;
+
+    /// Kafka 4.3.1's broker options, as its own class prints them; the compatibility suite compares.
+    const KAFKAS: &str = include_str!("kafka_options.txt");
+
+    #[test]
+    fn every_broker_option_of_kafka_has_a_meaning_or_a_reason_to_have_none() {
+        let known =
+            |name: &&str| table::find(name).is_some() || reason(name).is_some() || refusal(name).is_some();
+        let unknown: Vec<&str> = KAFKAS.lines().filter(|name| !known(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        assert!(KAFKAS.lines().count() > 300);
+    }
 }

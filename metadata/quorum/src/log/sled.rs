@@ -199,3 +199,20 @@ fn to_io(error: sled::Error) -> io::Error {
         other => io::Error::other(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// sled's own flush says yes without the device's word. Here the device cannot give it.
+    #[test]
+    fn a_sync_is_an_error_when_the_device_does_not_confirm_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut open = SledLog::open(dir.path()).and_then(|log| log.get()).expect("it opens");
+        open.file = Arc::new(File::open("/dev/null").expect("it is there"));
+        let log = SledLog { open: Mutex::new(Some(open)) };
+        let vote = WriteBatch { state: vec![(StateKey::Vote, b"for 7".to_vec())], ..WriteBatch::default() };
+        log.write(vote).expect("sled takes it");
+        assert_eq!(log.sync().expect_err("/dev/null has no disk").kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -1,4 +1,5 @@
 mod failure;
+mod ticket;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -37,6 +38,7 @@ const REDUCED_ATTEMPTS: u32 = 3;
 pub(crate) struct HdfsBackend {
     files: Arc<Files>,
     random: Random,
+    ticket_cache: Option<String>,
 }
 
 /// What the backend and its uploads share.
@@ -91,7 +93,7 @@ impl HdfsBackend {
             metrics,
             failed_streams: AtomicU32::new(0),
         };
-        Ok(Self { files: Arc::new(files), random })
+        Ok(Self { files: Arc::new(files), random, ticket_cache: options.ticket_cache.clone() })
     }
 
     fn staged(&self, key: &str) -> String {
@@ -349,6 +351,10 @@ impl Backend for HdfsBackend {
 
     async fn remove_orphan(&self, orphan: &Orphan) -> Result<(), Failure> {
         self.files.remove(&orphan.handle).await
+    }
+
+    fn credentials_end_ms(&self) -> Option<i64> {
+        ticket::end_ms(self.ticket_cache.as_deref()?)
     }
 }
 

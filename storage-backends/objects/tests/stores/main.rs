@@ -2,6 +2,7 @@
 
 mod conformance;
 mod hdfs_faults;
+mod hdfs_ha;
 mod probe;
 mod s3_faults;
 mod suite;

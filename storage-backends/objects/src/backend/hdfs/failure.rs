@@ -24,7 +24,9 @@ pub(super) fn failure(error: &HdfsError) -> Failure {
         },
         HdfsError::SASLError(_) | HdfsError::GSSAPIError(..) | HdfsError::NoSASLMechanism => Failure::none(
             ErrorKind::Denied,
-            format!("{error}; if a ticket cache is used: has its ticket expired?"),
+            format!(
+                "{error}; Kerberos needs store.hdfs.principal with store.hdfs.keytab, or a ticket cache whose ticket has not expired"
+            ),
         ),
         HdfsError::InvalidPath(_)
         | HdfsError::InvalidArgument(_)
