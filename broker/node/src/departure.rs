@@ -12,7 +12,8 @@ use tracing::{info, warn};
 
 /// How long the controllers may take to hear that this broker stops.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
-/// How long the others may take to take over. What they have not taken then is out of service until this node is back.
+/// How long the others may take to take over. What they have not taken then is out of service until they take it from the
+/// stopped broker, or it is back.
 const DRAIN_LIMIT: Duration = Duration::from_secs(60);
 /// How long it stays for others that are stopping too.
 const TOGETHER_LIMIT: Duration = Duration::from_secs(30);
@@ -58,13 +59,10 @@ pub(crate) async fn depart(
             sleep(FAREWELL).await;
         }
         stayed if !has_takers(&image, node) => {
-            warn!(
-                stayed,
-                "no other broker is in service that could lead: partitions wait for this node to come back"
-            );
+            warn!(stayed, "no other broker is in service that could lead: partitions stay with this one");
         }
         stayed => {
-            warn!(stayed, limit = ?DRAIN_LIMIT, "partitions were not taken over in time: they wait for this node to come back");
+            warn!(stayed, limit = ?DRAIN_LIMIT, "partitions were not taken over in time: they stay with this broker");
         }
     }
 }

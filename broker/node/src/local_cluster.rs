@@ -24,7 +24,7 @@ use tokio::time::{sleep, timeout};
 /// How long all nodes may take until they serve.
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// How long a node may take to stop: longer than its own limits.
-const STOP_LIMIT: Duration = Duration::from_secs(120);
+const STOP_LIMIT: Duration = Duration::from_secs(200);
 /// Pause between two looks at a node that starts.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Bytes of a node's log that are shown when it does not start.

@@ -145,7 +145,7 @@ impl Node {
             rebalancing::start(quorum, settings.cluster.rebalance, deciding);
         }
         let (tell_takeovers, looks) = watch::channel(None);
-        admin::start(&settings.metadata_dir, &source, port.as_ref(), settings.min_copies(), looks, serving)?;
+        admin::start(&settings.metadata_dir, &source, port.as_ref(), settings.min_copies, looks, serving)?;
         let is_broker = settings.roles.broker;
         let ground = Ground { settings, clock, random, port, source, tell_takeovers };
         let (broker, layers) = if is_broker {

@@ -18,6 +18,10 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How long nothing must have happened before partitions move for balance. A move costs a fraction of a second of one
 /// partition, so that it can be short; a broker that starts again and again never rests so long.
 const QUIET: Duration = Duration::from_secs(10);
+/// A member that was forgotten and not heard for so long has ended.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How long a new leader takes to hear all members.
+const SETTLING: Duration = Duration::from_secs(10);
 /// How long a voter's removal may take to be committed.
 const REMOVE_LIMIT: Duration = Duration::from_secs(10);
 /// How long the lead may take to be handed over by a node that leaves.
@@ -48,12 +52,14 @@ struct Rebalancer {
 impl Rebalancer {
     async fn run(mut self) {
         let began = Instant::now();
+        let mut leads_since = began;
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
             if self.quorum.status().role != Role::Leader {
                 self.active = None;
+                leads_since = Instant::now();
                 continue;
             }
             let image = self.quorum.image();
@@ -64,12 +70,14 @@ impl Rebalancer {
                 info!(partitions = moves.len(), "partitions shall move");
                 self.propose(MovePartitions { moves }).await;
             }
-            self.retire(&image).await;
+            let settled = leads_since.elapsed() > SETTLING;
+            self.retire(&image, settled).await;
         }
     }
 
-    /// Takes the next step with each node that leaves for good and leads nothing.
-    async fn retire(&self, image: &Image) {
+    /// Takes the next step with each node that leaves for good and leads nothing: it loses its vote but follows on, it is
+    /// forgotten, it sees that and ends, and then nobody waits for it any more.
+    async fn retire(&self, image: &Image, settled: bool) {
         let leaves = image.brokers().filter(|broker| broker.leaving == Some(Leaving::Decommission));
         let empty = leaves.map(|broker| broker.node).filter(|node| image.led_count(*node) == 0);
         // A node that is no broker is forgotten first, so that it asks for no new vote.
@@ -80,9 +88,16 @@ impl Rebalancer {
                 if voters.lose(node) {
                     self.take_vote(node).await;
                 }
-            } else if image.broker(node).is_some() && image.left_of(node).is_empty() {
-                info!(%node, "nothing of the node is left: it is forgotten");
-                self.propose(UnregisterBroker { node }).await;
+            } else if image.broker(node).is_some() {
+                if image.left_of(node).is_empty() {
+                    info!(%node, "nothing of the node is left: it is forgotten");
+                    self.propose(UnregisterBroker { node }).await;
+                }
+            } else if settled && self.quorum.silent_learners(SILENCE).contains(&node) {
+                match self.quorum.remove_learner(node, REMOVE_LIMIT).await {
+                    Ok(()) => info!(%node, "no member of the metadata quorum any more"),
+                    Err(error) => warn!(%node, %error, "still a member of the metadata quorum"),
+                }
             }
         }
     }
@@ -93,7 +108,7 @@ impl Rebalancer {
             self.quorum.resign(RESIGN_LIMIT).await;
             return;
         }
-        match self.quorum.remove_voter(node, REMOVE_LIMIT).await {
+        match self.quorum.take_vote(node, REMOVE_LIMIT).await {
             Ok(()) => info!(%node, "no voter any more"),
             Err(error) => warn!(%node, %error, "its vote could not be taken yet"),
         }

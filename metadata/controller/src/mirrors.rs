@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use aquifer_image::{Broker, Image, SegmentMember};
+use aquifer_image::{Broker, Image, Leaving, SegmentMember};
 use aquifer_types::{NodeId, TopicId};
 
-/// Up to `count` mirrors for a segment of `owner`, none of them in `without` or on its way out of service: in as many racks as there are, and where the
-/// fewest segments are mirrored.
+/// Up to `count` mirrors for a segment of `owner`, none of them in `without` or drained: in as many racks as there are, and
+/// where the fewest segments are mirrored; who is stopping comes last.
 pub fn mirrors(image: &Image, owner: NodeId, count: usize, without: &[NodeId]) -> Vec<SegmentMember> {
     let mut load = BTreeMap::<NodeId, usize>::new();
     for member in image.segments().flat_map(|segment| &segment.members) {
@@ -25,7 +25,7 @@ pub fn mirrors(image: &Image, owner: NodeId, count: usize, without: &[NodeId]) -
         let cost = |(broker, _): &(&Broker, SegmentMember)| {
             let rack = broker.rack.as_deref();
             let shared = rack.is_none() || racks.contains(&rack);
-            (shared, load.get(&broker.node).copied().unwrap_or(0), broker.node)
+            (broker.leaving.is_some(), shared, load.get(&broker.node).copied().unwrap_or(0), broker.node)
         };
         let best = (0..candidates.len()).min_by_key(|at| cost(&candidates[*at])).expect("not empty");
         let (broker, member) = candidates.swap_remove(best);
@@ -35,14 +35,16 @@ pub fn mirrors(image: &Image, owner: NodeId, count: usize, without: &[NodeId]) -
     chosen
 }
 
-/// Whether a mirror that was chosen may go on: its broker lives, stays, and keeps copies on the same disk.
+/// Whether a mirror that was chosen may go on: its broker lives, was not drained, and keeps copies on the same disk.
 pub fn may_mirror(image: &Image, member: &SegmentMember) -> bool {
     image.broker(member.node).and_then(offered) == Some(*member)
 }
 
-/// The place that a broker has for copies of others' segments.
+/// The place that a broker has for copies of others' segments. One whose process is stopping is still of use, as when all
+/// of them stop: what it has goes when its link ends.
 fn offered(broker: &Broker) -> Option<SegmentMember> {
-    let disk = broker.mirror_disk.filter(|_| crate::placement::may_lead(broker))?;
+    let may = broker.is_live() && broker.leaving.is_none_or(|leaving| leaving == Leaving::Stop);
+    let disk = broker.mirror_disk.filter(|_| may)?;
     Some(SegmentMember { node: broker.node, disk })
 }
 
@@ -68,7 +70,7 @@ pub fn successors(image: &Image, owner: NodeId) -> Vec<(TopicId, i32, NodeId)> {
 mod tests {
     use aquifer_image::{
         Bootstrap, Command, CreateTopic, DrainBroker, Endpoint, FenceBroker, OfferMirror, OpenSegment,
-        RegisterBroker, SecurityProtocol,
+        RegisterBroker, SecurityProtocol, StopBroker,
     };
     use aquifer_types::{ClusterId, DiskId};
     use uuid::Uuid;
@@ -125,6 +127,9 @@ mod tests {
         assert_eq!(nodes(&mirrors(&image, NodeId(1), 2, &[])), [3, 4]);
         fence(&mut image, 3);
         assert_eq!(nodes(&mirrors(&image, NodeId(1), 2, &[])), [4, 2]);
+        let broker_epoch = image.broker_epoch(NodeId(4)).expect("registered");
+        apply(&mut image, StopBroker { node: NodeId(4), broker_epoch });
+        assert_eq!(nodes(&mirrors(&image, NodeId(1), 2, &[])), [2, 4], "who stops comes last");
         apply(&mut image, DrainBroker { node: NodeId(2), for_good: false });
         assert_eq!(nodes(&mirrors(&image, NodeId(1), 2, &[])), [4]);
     }

@@ -290,6 +290,15 @@ impl Quorum {
         in_order(metrics.membership_config.membership().voter_ids().filter(is_current))
     }
 
+    /// On the leader: learners that did not answer within `silence`. Nobody elsewhere.
+    pub fn silent_learners(&self, silence: Duration) -> Vec<NodeId> {
+        let receiver = self.inner.raft.metrics();
+        let metrics = receiver.borrow_watched();
+        let Some(heard) = &metrics.heartbeat else { return Vec::new() };
+        let is_silent = |id: &u64| heard.get(id).copied().flatten().is_none_or(|at| at.elapsed() > silence);
+        in_order(metrics.membership_config.membership().learner_ids().filter(is_silent))
+    }
+
     /// Whether a node was or is being taken out of the cluster for good: it gets no vote again.
     fn leaves_for_good(&self, node: NodeId) -> bool {
         let image = self.image();
@@ -337,9 +346,30 @@ impl Quorum {
     /// # Errors
     /// With raft's reason, or when it is not committed within `limit`.
     pub async fn remove_voter(&self, node: NodeId, limit: Duration) -> Result<(), MembershipError> {
-        let ids = self.members().iter().filter(|peer| peer.node == node).map(raft_id_of).collect();
-        let change = self.inner.raft.change_membership(ChangeMembers::RemoveVoters(ids), false);
-        self.changed(change, limit).await
+        let change = ChangeMembers::RemoveVoters(self.ids_of(node));
+        self.changed(self.inner.raft.change_membership(change, false), limit).await
+    }
+
+    /// Takes a voter's vote: it follows on as a learner. Only the leader can.
+    ///
+    /// # Errors
+    /// With raft's reason, or when it is not committed within `limit`.
+    pub async fn take_vote(&self, node: NodeId, limit: Duration) -> Result<(), MembershipError> {
+        let change = ChangeMembers::RemoveVoters(self.ids_of(node));
+        self.changed(self.inner.raft.change_membership(change, true), limit).await
+    }
+
+    /// Takes a learner out of the quorum. Only the leader can.
+    ///
+    /// # Errors
+    /// With raft's reason, or when it is not committed within `limit`.
+    pub async fn remove_learner(&self, node: NodeId, limit: Duration) -> Result<(), MembershipError> {
+        let change = ChangeMembers::RemoveNodes(self.ids_of(node));
+        self.changed(self.inner.raft.change_membership(change, false), limit).await
+    }
+
+    fn ids_of(&self, node: NodeId) -> BTreeSet<u64> {
+        self.members().iter().filter(|peer| peer.node == node).map(raft_id_of).collect()
     }
 
     /// Asks `node` to take over the lead, if this member has it.

@@ -2,7 +2,8 @@
 
 moves.py BOOTSTRAP TOPIC PARTITIONS [PAUSE]
 Sends a record every PAUSE seconds, or 0.0005.
-Says "going" and goes on until it is told "enough"; told "more", it says so once more was acknowledged in every partition. No
+Says "going" and goes on until it is told "enough"; told "more", it says so once more was acknowledged in every partition, and
+told "rebalances" how often the group of its two consumers has been rebalanced since "going". No
 client may see an error; every acknowledged record is read once,
 in its partition's order, and the offsets have no holes.
 """
@@ -22,6 +23,8 @@ acknowledged = {}
 grown = [0] * PARTITIONS
 read = {}
 errors = []
+# Partitions of each consumer of the group, as often as it was given some.
+assignments = []
 enough = threading.Event()
 all_read = threading.Event()
 
@@ -50,7 +53,7 @@ def consume():
         "group.id": "readers",
         "auto.offset.reset": "earliest",
     })
-    consumer.subscribe([TOPIC])
+    consumer.subscribe([TOPIC], on_assign=lambda _, given: assignments.append(len(given)))
     while not all_read.is_set():
         for message in consumer.consume(500, 0.1):
             if message.error() is not None:
@@ -65,8 +68,13 @@ threads = [threading.Thread(target=work, daemon=True) for work in (produce, cons
 for thread in threads:
     thread.start()
 until(lambda: len(read) > 500, "nothing is read")
+until(lambda: sum(assignments[-2:]) == PARTITIONS and min(assignments[-2:]) > 0, lambda: f"assigned: {assignments}")
 say("going")
+settled = len(assignments)
 while (word := told()) != "enough":
+    if word == "rebalances":
+        say("rebalances", len(assignments) - settled)
+        continue
     check(word == "more", "the test says", word)
     before = list(grown)
     until(

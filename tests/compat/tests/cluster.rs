@@ -25,7 +25,8 @@ async fn partitions_move_by_kafkas_tools_and_no_client_notices() {
     }
     let Some(mut tools) = JavaTools::start().await else { return };
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let cluster = Cluster::start(dir.path(), 3).await;
+    // The preferred leaders are to be elected by the tool, not before it.
+    let cluster = Cluster::start_with(dir.path(), 3, &["auto.leader.rebalance.enable=false"]).await;
     let bootstrap = cluster.bootstrap();
     let Some(mut script) = Script::start("moves.py", &[&bootstrap, "events", &PARTITIONS.to_string()]).await
     else {

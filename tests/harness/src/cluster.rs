@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use aquifer_services::{Process, free_ports};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 
 use crate::artifacts;
 use crate::node::{ASK_EVERY, LIMIT, http_get, started, tail};
@@ -29,10 +31,19 @@ impl Cluster {
     /// # Panics
     /// If they do not come up; the text has the end of the log.
     pub async fn start(dir: &Path, nodes: u16) -> Self {
+        Self::start_with(dir, nodes, &[]).await
+    }
+
+    /// As [`Cluster::start`], with further options, `name=value` each.
+    ///
+    /// # Panics
+    /// If they do not come up.
+    pub async fn start_with(dir: &Path, nodes: u16, options: &[&str]) -> Self {
         let first_port = free_run(nodes * PORTS_PER_NODE);
         let mut command = Command::new(artifacts::aquifer());
         command.args(["quickstart", "--nodes", &nodes.to_string()]);
         command.args(["--listen", &format!("127.0.0.1:{first_port}"), "--dir"]).arg(dir.join("cluster"));
+        command.args(options.iter().flat_map(|option| ["--set", option]));
         let process = started("cluster", &command, &dir.join("cluster.log"));
         let again = BTreeMap::new();
         let mut cluster = Self { dir: dir.to_owned(), first_port, nodes, process, again };
@@ -83,11 +94,11 @@ impl Cluster {
         self.signal(node, "-CONT");
     }
 
-    /// Waits until a node has ended by itself, as one that finds itself fenced does.
+    /// Waits until a node has ended by itself, as one that finds itself fenced does; gives what it logged.
     ///
     /// # Panics
     /// If it does not.
-    pub async fn until_ended(&self, node: u16) {
+    pub async fn until_ended(&self, node: u16) -> String {
         let stat = format!("/proc/{}/stat", self.pid(node));
         let runs = || fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
         let deadline = tokio::time::Instant::now() + LIMIT;
@@ -95,6 +106,7 @@ impl Cluster {
             assert!(tokio::time::Instant::now() < deadline, "node {node} does not end");
             tokio::time::sleep(ASK_EVERY).await;
         }
+        self.node_log(node)
     }
 
     /// What starts a running node again.
@@ -111,6 +123,58 @@ impl Cluster {
         command
     }
 
+    /// Asks a node to stop, as `systemctl stop` does, and waits until its process has ended; gives what starts it again.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub async fn terminate(&mut self, node: u16) -> Command {
+        let command = self.command(node);
+        match self.again.remove(&node) {
+            Some(mut process) => assert!(process.stop(LIMIT).await, "node {node} does not stop"),
+            None => {
+                self.signal(node, "-TERM");
+                self.until_ended(node).await;
+            }
+        }
+        command
+    }
+
+    /// All that a node has logged since its first start.
+    #[must_use]
+    pub fn node_log(&self, node: u16) -> String {
+        let first = fs::read_to_string(self.directory(node).join("log")).unwrap_or_default();
+        first + &fs::read_to_string(self.dir.join(format!("node-{node}-again.log"))).unwrap_or_default()
+    }
+
+    /// Runs `aquifer node WORDS`, asking node `via`: what it exits with and what it prints.
+    ///
+    /// # Panics
+    /// If the binary cannot be run.
+    pub async fn node_command(&self, via: u16, words: &[&str]) -> (i32, String) {
+        let mut command = tokio::process::Command::new(artifacts::aquifer());
+        command.arg("node").args(words);
+        command.arg("--set").arg(format!("metadata.dir={}", self.directory(via).join("metadata").display()));
+        let output = command.output().await.expect("the binary runs");
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code().expect("it was not killed"), said)
+    }
+
+    /// What the admin socket of node `via` says of `node`.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub async fn describe(&self, via: u16, node: u16) -> serde_json::Value {
+        let socket = self.directory(via).join("metadata/admin.sock");
+        let mut stream = UnixStream::connect(socket).await.expect("the node serves its admin socket");
+        let request = format!("GET /v1/nodes/{node} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("read");
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    }
+
     fn pid(&self, node: u16) -> u32 {
         self.again.get(&node).map_or_else(|| self.first_pid(node), Process::id)
     }
@@ -120,7 +184,7 @@ impl Cluster {
         assert!(sent.is_ok_and(|status| status.success()), "{signal} to node {node}");
     }
 
-    /// Starts a killed node again, and waits until it is ready.
+    /// Starts a node again that was killed or stopped, and waits until it is ready.
     ///
     /// # Panics
     /// If it does not come up; the text has the end of its log.

@@ -120,8 +120,8 @@ pub(crate) struct Settings {
     pub(crate) network: NetworkSettings,
     pub(crate) topics: TopicDefaults,
     pub(crate) groups: GroupSettings,
-    /// `wal.min.copies`
-    pub(crate) wal_min_copies: usize,
+    /// Brokers that must be there for anything to be acknowledged.
+    pub(crate) min_copies: usize,
     /// Absent for a node that is a controller only.
     pub(crate) storage: Option<StorageSettings>,
     /// Every option with its value in force.
@@ -129,16 +129,6 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// How many brokers must be there so that this node's WAL mode acknowledges anything.
-    pub(crate) fn min_copies(&self) -> usize {
-        match &self.storage {
-            Some(storage) if storage.wal_mode != WalMode::Local => storage.wal_min_copies,
-            Some(_) => 1,
-            // A controller only: the brokers of a cluster mirror unless told otherwise.
-            None => self.wal_min_copies,
-        }
-    }
-
     /// Checks what was given.
     ///
     /// # Errors
@@ -148,6 +138,7 @@ impl Settings {
         let roles = cluster::roles(given)?;
         let cluster = cluster::cluster(given, roles)?;
         Ok(Self {
+            min_copies: min_copies(given, &cluster)?,
             node_id,
             roles,
             cluster_id: text(given, "cluster.id")?,
@@ -159,7 +150,6 @@ impl Settings {
             topics: topics(given)?,
             groups: groups(given)?,
             storage: roles.broker.then(|| storage(given, &cluster)).transpose()?,
-            wal_min_copies: number(given, "wal.min.copies")?,
             cluster,
             shown: shown(given)?,
         })
@@ -259,6 +249,14 @@ fn storage(given: &Given, cluster: &ClusterSettings) -> Result<StorageSettings, 
         log_cache_bytes: number(given, "cache.log.bytes")?,
         block_cache_bytes: number(given, "cache.block.bytes")?,
     })
+}
+
+/// A controller that is no broker is asked too, by the options that it shares with the brokers.
+fn min_copies(given: &Given, cluster: &ClusterSettings) -> Result<usize, OptionError> {
+    match wal_mode(given, cluster)? {
+        WalMode::Local => Ok(1),
+        WalMode::Mirror | WalMode::MirrorFast => number(given, "wal.min.copies"),
+    }
 }
 
 /// Mirrors are reached over the internal port.

@@ -73,6 +73,12 @@ async fn the_leader_knows_who_keeps_up_and_no_vote_is_given_to_who_left_for_good
     until("one is silent", || current(silence).len() == 2).await;
     assert!(!current(silence).contains(&follower.node()));
 
+    leader.take_vote(follower.node(), PATIENCE).await.unwrap();
+    assert_eq!((leader.status().voters.len(), leader.status().learners), (2, vec![follower.node()]));
+    until("a learner is silent", || leader.silent_learners(silence) == [follower.node()]).await;
+    leader.remove_learner(follower.node(), PATIENCE).await.unwrap();
+    assert_eq!(leader.members().len(), 2);
+
     let left = NodeId(4);
     commit(&leader, UnregisterBroker { node: left }.into()).await;
     let peer = Peer { node: left, directory: 7, address: "nowhere".to_owned() };
