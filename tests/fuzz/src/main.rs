@@ -10,8 +10,6 @@ use tokio::time::Instant;
 
 /// Inputs between two lines of progress.
 const PART: u64 = 1_000_000;
-/// Rounds of a measurement.
-const ROUNDS: u32 = 100_000;
 
 /// Feeds generated and damaged input to the frame guard, the decoders, record batches and the codecs.
 #[derive(Debug, Parser)]
@@ -33,7 +31,7 @@ struct Options {
 fn main() -> ExitCode {
     let Options { inputs, seed, first, measure } = Options::parse();
     if measure {
-        for cost in produce_costs(ROUNDS) {
+        for cost in produce_costs() {
             println!("{cost:?}");
         }
         return ExitCode::SUCCESS;

@@ -29,16 +29,22 @@ pub struct Cost {
 /// The version that is measured: the newest one.
 const VERSION: i16 = 13;
 
-/// Measures requests of some shapes, each over this many rounds.
-pub fn produce_costs(rounds: u32) -> Vec<Cost> {
+/// Bytes that are walked for each figure, and the rounds that this comes to at most.
+const WALKED_BYTES: usize = 256 << 20;
+const MOST_ROUNDS: usize = 100_000;
+/// Inputs that are made before the clock starts, so that it is read seldom.
+const AT_ONCE: u32 = 16;
+
+/// Measures requests of some shapes.
+pub fn produce_costs() -> impl Iterator<Item = Cost> {
     [(1, 100), (1, 1_024), (1, 16 * 1_024), (16, 1_024), (100, 16 * 1_024)]
         .into_iter()
-        .map(|(partitions, record_bytes)| cost(partitions, record_bytes, rounds))
-        .collect()
+        .map(|(partitions, record_bytes)| cost(partitions, record_bytes))
 }
 
-fn cost(partitions: usize, record_bytes: usize, rounds: u32) -> Cost {
+fn cost(partitions: usize, record_bytes: usize) -> Cost {
     let frame = frame(partitions, record_bytes);
+    let rounds = (WALKED_BYTES / frame.len()).clamp(1, MOST_ROUNDS) as u32;
     let flexible_from = shapes::PRODUCE.flexible_from;
     let body = parse_header(&frame, true).expect("valid").body;
     let guard = each(
@@ -74,9 +80,8 @@ const RULES: Rules = Rules {
     decompress_limit: 1 << 20,
 };
 
-/// The time of `work` alone, for one round. Many inputs are made before the clock starts, so that it is read seldom.
+/// The time of `work` alone, for one round.
 fn each<T>(rounds: u32, input: impl Fn() -> T, mut work: impl FnMut(T)) -> Duration {
-    const AT_ONCE: u32 = 64;
     let mut spent = Duration::ZERO;
     for _ in 0..rounds.div_ceil(AT_ONCE) {
         let inputs: Vec<T> = (0..AT_ONCE).map(|_| input()).collect();

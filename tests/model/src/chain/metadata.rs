@@ -30,7 +30,7 @@ pub(super) fn possible(model: &ChainModel, state: &Chain, actions: &mut Vec<Acti
     if state.leader == Leader::Heir && !state.committed.contains(&HEIRS) {
         actions.push(Action::HeirAppends);
     }
-    actions.extend((0..RECOVERERS).filter(|&by| state.found[by].is_some()).map(|by| Action::TakeOver(by)));
+    actions.extend((0..RECOVERERS).filter(|&by| state.found[by].is_some()).map(Action::TakeOver));
 }
 
 pub(super) fn fence(model: &ChainModel, next: &mut Chain) {

@@ -16,7 +16,7 @@ pub(super) fn possible(model: &ChainModel, state: &Chain, actions: &mut Vec<Acti
     if state.sent < model.records {
         actions.push(Action::Append);
     }
-    actions.extend((0..COPIES).map(|copy| Action::Write(copy)));
+    actions.extend((0..COPIES).map(Action::Write));
     actions.extend([Action::Commit, Action::Put, Action::Offloaded, Action::Trim, Action::Resume]);
     if state.rolls < model.rolls {
         actions.push(Action::Roll);
