@@ -207,7 +207,7 @@ impl Streams {
             Ok(()) => {}
             // A mirror that did not acknowledge the last empty frame changes nothing for what is offloaded.
             Err(dead) if nothing_left => {
-                info!(reason = dead.reason, "the WAL ended after everything was offloaded")
+                info!(reason = dead.reason, "the WAL ended after everything was offloaded");
             }
             Err(dead) => return Err(self.left_over(dead.reason)),
         }
