@@ -98,7 +98,7 @@ pub enum Hazard {
         owner: NodeId,
     },
     /// Too few brokers would be left.
-    #[error("{left} brokers in service would be left, and {needed} are needed")]
+    #[error("of the {needed} brokers that are needed only {left} would be left in service")]
     TooFewBrokers {
         /// How many would be left.
         left: usize,

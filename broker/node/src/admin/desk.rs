@@ -1,5 +1,6 @@
 //! The active controller's answers about nodes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aquifer_controller::{Voters, stop_hazards};
@@ -47,7 +48,8 @@ impl Desk {
         if known {
             return Ok(());
         }
-        let names = |nodes: Vec<NodeId>| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let names =
+            |nodes: BTreeSet<NodeId>| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let brokers = names(image.brokers().map(|broker| broker.node).collect());
         let members = names(members.iter().map(|member| member.node).collect());
         Err(format!("there is no node {node}: the brokers are {brokers}, the controllers {members}"))
@@ -96,8 +98,10 @@ impl Desk {
     fn report(&self, node: NodeId) -> NodeReport {
         let (image, voters) = (self.quorum.image(), voters(&self.quorum));
         let voter = voters.all.contains(&node);
-        let mut left = image.left_of(node);
-        if voter {
+        let state = state(&image, node, voter);
+        let leaves = state == State::Decommissioning;
+        let mut left = if leaves { image.left_of(node) } else { Vec::new() };
+        if leaves && voter {
             let stays =
                 if voters.lose(node) { "" } else { ", and the others could decide nothing without it now" };
             left.push(format!("it is a voter of the metadata quorum{stays}"));
@@ -107,7 +111,7 @@ impl Desk {
         };
         NodeReport {
             node,
-            state: state(&image, node, voter),
+            state,
             live: image.broker(node).map_or(voters.current.contains(&node), Broker::is_live),
             voter,
             leads: image.led_count(node),

@@ -65,6 +65,8 @@ pub(super) fn serve(path: &Path, router: Router, tasks: &TaskGroup) -> Result<()
 
 /// A listener that nobody else can reach at any moment: what stood there before is replaced when it is ready.
 fn bind(path: &Path) -> io::Result<UnixListener> {
+    // A node that is no controller has nothing else there.
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
     let staged = path.with_extension("sock.new");
     match fs::remove_file(&staged) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -147,6 +149,7 @@ mod tests {
     use super::*;
     use crate::admin::Reply;
     use crate::admin::client::AdminClient;
+    use crate::admin::router::Reply;
 
     async fn served_at(path: &Path) -> Result<String, String> {
         let tasks = TaskGroup::new();
