@@ -17,6 +17,8 @@ from talk import check, say, told, until
 from topics import create_topics
 
 BOOTSTRAP, TOPIC, PARTITIONS = sys.argv[1], sys.argv[2], int(sys.argv[3])
+# For what the test does meanwhile.
+LONGEST_S = 600
 PAUSE = float(sys.argv[4]) if len(sys.argv) > 4 else 0.0005
 
 acknowledged = {}
@@ -71,7 +73,7 @@ until(lambda: len(read) > 500, "nothing is read")
 until(lambda: sum(assignments[-2:]) == PARTITIONS and min(assignments[-2:]) > 0, lambda: f"assigned: {assignments}")
 say("going")
 settled = len(assignments)
-while (word := told()) != "enough":
+while (word := told(LONGEST_S)) != "enough":
     if word == "rebalances":
         say("rebalances", len(assignments) - settled)
         continue
