@@ -32,7 +32,7 @@ installed already is left alone.
   ansible  a virtual environment with ansible-core $ansible_core_version and ansible-lint from PyPI
   hosts    a Debian root that systemd-nspawn boots (310 MB), and systemd-nspawn, debootstrap and ssh from the
            distribution's packages (needs root, or sudo)
-  kerberos krb5-kdc and krb5-user from there, for HDFS with Kerberos (needs root, or sudo)
+  kerberos krb5-kdc, krb5-admin-server and krb5-user from there, for HDFS with Kerberos (needs root, or sudo)
   promtool Prometheus' checker of metrics, out of the distribution's package, which is not installed
 
   --check  installs nothing; says what is missing, and fails if anything is
@@ -54,7 +54,7 @@ has_python() { [ -f "$cache/python/complete-confluent-kafka-$confluent_kafka_ver
 # Through the link: a new Python environment asks for a new link.
 has_librdkafka() { [ -e "$cache/librdkafka/librdkafka.so" ] && [ -f "$cache/librdkafka/rdkafka.pc" ]; }
 has_clients() { [ -f "$cache/clients/complete-$kafka_python_version-$aiokafka_version" ]; }
-has_kerberos() { PATH=$PATH:/usr/sbin command -v krb5kdc >/dev/null && command -v kinit >/dev/null; }
+has_kerberos() { PATH=$PATH:/usr/sbin command -v krb5kdc kadmin.local kinit | wc -l | grep -qx 3; }
 has_promtool() { [ -x "$cache/promtool/promtool" ]; }
 has_kcat() { command -v kcat >/dev/null; }
 has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
@@ -133,7 +133,7 @@ install_packages() {
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
 }
 install_kcat() { install_packages kcat; }
-install_kerberos() { install_packages krb5-kdc krb5-user; }
+install_kerberos() { install_packages krb5-kdc krb5-admin-server krb5-user; }
 install_faketime() { install_packages libfaketime; }
 install_uml() { install_packages user-mode-linux dmsetup kmod; }
 

@@ -27,6 +27,8 @@ impl Quickstart {
     async fn start(dir: &Path, arguments: &[&str]) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let log = dir.with_extension("log");
+        // Of an earlier start in the same directory.
+        let _ = fs::remove_file(&log);
         let mut command = Command::new(aquifer());
         command.args(["quickstart", "--listen", &address, "--dir"]).arg(dir).args(arguments);
         let process = Process::start("quickstart", &command, &log).expect("it starts");

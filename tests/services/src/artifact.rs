@@ -101,7 +101,8 @@ impl Artifact {
                 .map(|complete| complete.with_file_name("root")),
             Artifact::Clients => file(cache.join("clients/bin/python")),
             Artifact::Kerberos => {
-                on_path("kinit").and(on_path("krb5kdc").or_else(|| file("/usr/sbin/krb5kdc".into())))
+                let administrator = |program: &str| on_path(program).or_else(|| file(sbin(program)));
+                on_path("kinit").and(administrator("kadmin.local")).and(administrator("krb5kdc"))
             }
             Artifact::Promtool => file(cache.join("promtool/promtool")),
         };
@@ -130,6 +131,11 @@ fn cache() -> PathBuf {
         Some(directory) => directory.into(),
         None => PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".cache/aquifer-tests"),
     }
+}
+
+/// Where Debian keeps what is not for every user's path.
+fn sbin(program: &str) -> PathBuf {
+    Path::new("/usr/sbin").join(program)
 }
 
 fn file(path: PathBuf) -> Option<PathBuf> {

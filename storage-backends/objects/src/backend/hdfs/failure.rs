@@ -24,8 +24,9 @@ pub(super) fn failure(error: &HdfsError) -> Failure {
         },
         HdfsError::SASLError(_) | HdfsError::GSSAPIError(..) | HdfsError::NoSASLMechanism => Failure::none(
             ErrorKind::Denied,
+            // The remedy first: what GSSAPI says is long and may be cut.
             format!(
-                "{error}; Kerberos needs store.hdfs.principal with store.hdfs.keytab, or a ticket cache whose ticket has not expired"
+                "Kerberos needs store.hdfs.principal and store.hdfs.keytab, or a ticket cache whose ticket has not expired: {error}"
             ),
         ),
         HdfsError::InvalidPath(_)
