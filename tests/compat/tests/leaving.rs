@@ -87,12 +87,7 @@ async fn a_drained_node_leads_nothing_until_it_is_resumed_and_no_client_notices(
     assert_eq!(code, 3, "{said}");
     let verdict: serde_json::Value = serde_json::from_str(&said).expect("a line of JSON");
     assert_eq!((verdict["node"].as_u64(), verdict["safe"].as_bool()), (Some(1), Some(false)));
-    assert!(
-        verdict["reasons"][0]
-            .as_str()
-            .is_some_and(|reason| reason.contains("only 1 would be left in service")),
-        "{said}"
-    );
+    assert!(verdict["reasons"][0].as_str().is_some_and(|reason| reason.contains("would be left")), "{said}");
     let (code, said) = cluster.node_command(2, &["safe-to-stop", "9"]).await;
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("there is no node 9"), "{said}");

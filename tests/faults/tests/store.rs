@@ -120,7 +120,9 @@ async fn uploads_that_a_kill_ended_leave_no_orphan() {
         sleep(Duration::from_millis(200)).await;
     }
     node.stop().await;
-    measured("store, uploads ended by kills: every object that nobody needs is gone after the topic and an hour");
+    measured(
+        "store, uploads ended by kills: every object that nobody needs is gone after the topic and an hour",
+    );
 }
 
 /// The objects of a file store; what is only staged has a `#` in its name.

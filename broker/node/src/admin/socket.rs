@@ -147,7 +147,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::admin::Reply;
     use crate::admin::client::AdminClient;
     use crate::admin::router::Reply;
 
