@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aquifer_faults::{FalseClock, Kept, Load, Scale, away, measured, read, settled};
+use aquifer_faults::{FalseClock, Hostile, Kept, Load, Scale, away, fetch, measured, read, settled};
 use aquifer_harness::{Node, run_script};
 use aquifer_services::{Fault, Hdfs, Minio, Proxy, or_skip};
 use tokio::time::{Instant, sleep, timeout};
@@ -266,6 +266,35 @@ async fn a_store_that_is_away_is_waited_for_with_a_full_wal() {
         brief.failed(),
     ));
     site.leaves_nothing(&["away", "brief"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_of_a_store_that_is_away_hold_up_nobody_at_the_tail() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let Some(mut site) = Site::start(dir.path(), &[("store.time.limit.ms", "2000")]).await else { return };
+    let bootstrap = site.node.bootstrap();
+    let Some(mut cold) = Load::start(dir.path(), &bootstrap, "cold", &["size=20000", "pace_ms=0"]).await
+    else {
+        return;
+    };
+    cold.run(1_500).await;
+    cold.stop().await;
+    settled(&site.node, LIMIT).await;
+    away(&site.proxy);
+    let mut readers = Hostile::against(site.node.port());
+    for partition in 0..3 {
+        // Each waits for the store until it gives up, and asks again.
+        let much = fetch("cold", partition, 0, Duration::ZERO, [1, 50 << 20]).repeat(30);
+        readers.send_and_sleep(10, &much).await;
+    }
+    let said = run_script("latency.py", &[&bootstrap, "tail", "3", "100"], "latency", LIMIT)
+        .await
+        .expect("the clients are there");
+    site.proxy.heal();
+    drop(readers);
+    cold.check(dir.path(), Kept::All).await;
+    site.node.stop().await;
+    measured(&format!("store away, 30 consumers that wait for it: at the tail {}", said[0]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
