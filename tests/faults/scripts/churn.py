@@ -76,7 +76,7 @@ for name in deleted:
     check(name not in names, "deleted and there again:", name)
 for name in made:
     if name in retention:
-        future = admin.describe_configs([resource(name)], request_timeout=20).popitem()[1]
+        [future] = admin.describe_configs([resource(name)], request_timeout=20).values()
         found = future.result(30)["retention.ms"].value
         check(found == retention[name], name, "retention.ms", found, "acknowledged was", retention[name])
 say("checked", len(made) + len(deleted), "topics made,", len(deleted), "deleted")
