@@ -67,6 +67,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         }
         let end = self.shared.committed_end();
         if !self.ring.begin_file(end) {
+            self.tell_trim_alone();
             return self.demand.hurry();
         }
         let (segment, ensemble) = self.next.take().expect("looked at above");
@@ -84,6 +85,27 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
             "the WAL goes on in a new segment"
         );
         self.issue_empty();
+    }
+
+    /// A frozen log commits nothing, so that no frame would tell any more what was trimmed: a ring whose files are all of
+    /// small segments could never roll again. The segment is closed by now and its members have had their last frame; this
+    /// one is for our own disk alone.
+    fn tell_trim_alone(&mut self) {
+        let trimmed = self.shared.trimmed_end();
+        if trimmed > self.stamp.trimmed && self.ring.frees(trimmed) {
+            self.ensemble = Ensemble::alone();
+            self.launch_empty();
+        }
+    }
+
+    /// Takes files back while frozen, as soon as all that was issued is on our own disk: what its frames tell was trimmed is
+    /// found there by whoever recovers it.
+    pub(crate) fn free_told(&mut self) {
+        if self.landings.is_empty()
+            && let Some(told) = self.in_flight.iter().map(|flight| flight.trimmed).max()
+        {
+            self.free(told);
+        }
     }
 
     /// Puts what no committed frame holds as a whole back in front of what was taken.

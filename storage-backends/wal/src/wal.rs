@@ -133,6 +133,15 @@ impl<T: Send + 'static> Wal<T> {
         self.shared.dead().cloned()
     }
 
+    /// Resolves when a failure has ended this log. Never after a close that went well.
+    pub async fn died(&self) -> WalDead {
+        self.shared.ended.cancelled().await;
+        match self.failure() {
+            Some(dead) => dead,
+            None => std::future::pending().await,
+        }
+    }
+
     /// Refuses further appends, writes what was queued, and returns when all of it is durable and the writer has ended.
     pub async fn close(&self) -> Result<(), WalDead> {
         self.shared.close();

@@ -86,7 +86,7 @@ pub(crate) struct Flight<T> {
     /// The LSN after its last whole record.
     end: u64,
     /// The trim that it tells.
-    trimmed: u64,
+    pub(crate) trimmed: u64,
     /// Bytes that it took off the queue.
     pub(crate) bytes: u64,
     pub(crate) tags: Vec<T>,
@@ -287,7 +287,14 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
     /// Settles that the frames before were written whole, and tells what was trimmed.
     pub(crate) fn issue_empty(&mut self) {
         self.settle_at = None;
-        if self.frozen || self.largest_frame(self.ensemble.room()).is_none() {
+        if !self.frozen {
+            self.launch_empty();
+        }
+    }
+
+    /// A frame without records, if there is a place for it.
+    pub(crate) fn launch_empty(&mut self) {
+        if self.largest_frame(self.ensemble.room()).is_none() {
             return;
         }
         let mut frame = self.pool.take(HEADER);
@@ -376,7 +383,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
     /// Commits, in order, what is durable on our own disk and on as many mirrors as it takes.
     pub(crate) fn commit(&mut self) {
         if self.frozen {
-            return;
+            return self.free_told();
         }
         let mirrored = self.ensemble.durable();
         let mut committed = None;
@@ -392,14 +399,19 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
             self.durable.clear();
         }
         self.shared.commit(end);
+        self.free(trimmed);
+        if self.in_flight.is_empty() && self.unsettled {
+            self.settle_at = Some(Instant::now() + self.idle_frame);
+        }
+    }
+
+    /// Takes back the files that hold nothing but what was trimmed, which a frame on our own disk tells.
+    pub(crate) fn free(&mut self, trimmed: u64) {
         if self.ring.frees(trimmed) {
             for surplus in self.ring.release(trimmed) {
                 self.demand.remove(surplus);
             }
             self.publish(0);
-        }
-        if self.in_flight.is_empty() && self.unsettled {
-            self.settle_at = Some(Instant::now() + self.idle_frame);
         }
     }
 

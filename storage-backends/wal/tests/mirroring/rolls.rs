@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use aquifer_wal::{CopyOf, Lsn, Refusal};
+use aquifer_wal::{CopyOf, Lsn, Refusal, open};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, small};
 use crate::machine::IDENTITY;
 
 async fn committed(cluster: &Cluster, lsn: u64) -> bool {
@@ -65,6 +65,29 @@ async fn a_member_that_is_stuck_is_found_out_and_rolled_away_from() {
     cluster.note_acknowledged();
     let found = cluster.recover(&[1], 100).await.expect("one copy is enough");
     cluster.check(&found);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ring_full_of_small_segments_rolls_again_once_something_is_trimmed() {
+    let mut cluster = Cluster::new(1, 3, 2).await;
+    let mut last = 0;
+    loop {
+        cluster.append(100);
+        if !committed(&cluster, last).await {
+            break;
+        }
+        last += 1;
+        assert!(last < 100, "each segment begins with a file, and there are few");
+        cluster.roll().await;
+    }
+    cluster.trim(255);
+    assert!(committed(&cluster, last).await, "the trim is told although nothing is committed");
+    cluster.note_acknowledged();
+    let found = cluster.recover(&[0, 1], 1_000).await.expect("both answer");
+    cluster.check(&found);
+    cluster.disk.crash();
+    let disk = cluster.disk.attach().expect("the process is dead");
+    open(small(), disk, IDENTITY).await.expect("nothing of this is corruption");
 }
 
 #[tokio::test(start_paused = true)]
