@@ -297,7 +297,68 @@ impl Inner {
     }
 }
 
-/// Whether a partition has no checkpoint in the store, so that nothing has to be read to open it.
+/// Whether a partition has nothing in the store, so that nothing has to be read to open it. Without a checkpoint it may have
+/// records there all the same: a takeover commits a tail without one.
 pub(crate) fn is_fresh(image: &Image, partition: &PartitionMetadata) -> bool {
-    image.last_range(partition.meta).is_none()
+    let offloaded = |id| image.stream(id).is_some_and(|stream| stream.end > 0);
+    !offloaded(partition.meta) && !offloaded(partition.data)
+}
+
+#[cfg(test)]
+mod tests {
+    use aquifer_image::{
+        Bootstrap, Command, CommitObject, CreateTopic, Endpoint, PrepareObjects, RegisterBroker,
+        SecurityProtocol, StreamRange,
+    };
+    use aquifer_runtime::Random;
+    use aquifer_types::{BrokerEpoch, ClusterId, ObjectId};
+
+    use super::*;
+
+    const NODE: NodeId = NodeId(1);
+
+    fn apply(image: &mut Image, command: impl Into<Command>) {
+        image.apply(image.applied().next(), &command.into()).expect("the test's commands are valid");
+    }
+
+    /// One partition without records.
+    fn image() -> (Image, TopicId, BrokerEpoch) {
+        let (mut image, random) = (Image::new(), Random::seeded(1));
+        let topic = TopicId(random.uuid());
+        apply(&mut image, Bootstrap { cluster_id: ClusterId(random.uuid()) });
+        let endpoint = Endpoint {
+            listener: "PLAINTEXT".to_owned(),
+            host: "localhost".to_owned(),
+            port: 9092,
+            security: SecurityProtocol::Plaintext,
+        };
+        let (incarnation, endpoints) = (random.uuid(), vec![endpoint]);
+        apply(&mut image, RegisterBroker { node: NODE, incarnation, endpoints, rack: None });
+        let (name, configs, leaders) = ("t".to_owned(), Vec::new(), vec![NODE]);
+        apply(&mut image, CreateTopic { name, id: topic, replication_factor: 1, configs, leaders });
+        let epoch = image.broker_epoch(NODE).expect("just registered");
+        (image, topic, epoch)
+    }
+
+    #[test]
+    fn a_partition_whose_records_were_committed_without_a_checkpoint_is_not_fresh() {
+        let (mut image, topic, broker_epoch) = image();
+        let partition = *image.partition(topic, 0).expect("just created");
+        assert!(is_fresh(&image, &partition));
+        let (node, now_ms) = (NODE, 1_000);
+        apply(&mut image, PrepareObjects { node, broker_epoch, count: 1, now_ms, time_limit_ms: 1_000 });
+        let range = StreamRange {
+            stream: partition.data,
+            first: 0,
+            end: 3,
+            records: 3,
+            bytes: 100,
+            max_timestamp_ms: 7,
+            replaces_older: false,
+        };
+        let object = ObjectId(image.next_object().get() - 1);
+        let (size_bytes, ranges) = (200, vec![range]);
+        apply(&mut image, CommitObject { node, broker_epoch, object, size_bytes, now_ms, ranges });
+        assert!(!is_fresh(&image, &partition), "its producers are to be read from what is in the store");
+    }
 }
