@@ -3,6 +3,7 @@ use bytes::Bytes;
 use super::world::{Node, Owner, World};
 use crate::{ReadError, ReadRequest};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A node with one object of three blocks, its caches empty.
 async fn one_object(world: &World) -> (Node, Arc<Owner>, String) {
@@ -89,4 +90,21 @@ async fn another_object_under_the_same_key_is_found_out() {
     let error = owner.read_from(0, 100_000).await.expect_err("another object");
     assert!(matches!(error, ReadError::Damaged(_)), "{error}");
     world.stop(node).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_disk_ends_a_node_that_has_nothing_to_upload() {
+    let world = World::new(51).await;
+    let node = world.start().await;
+    let topic = node.create_topic("a", 1).await;
+    let owner = node.open(topic, 0).await;
+    owner.write(1, 100).await;
+    node.streams.flush().await.expect("flushed");
+    world.disk.fail_next_write();
+    // The next write is the frame that settles the last one, or tells a trim, or this record: nothing is appended after it.
+    let _ = owner.append(1, 100).map(|lsn| owner.stream.durable(lsn));
+    let stopped = tokio::time::timeout(Duration::from_secs(60), node.tasks.stopping().cancelled()).await;
+    stopped.expect("a node with a dead WAL does not live on");
+    let failure = node.tasks.failure().expect("it says why").to_string();
+    assert!(failure.contains("the WAL is dead"), "{failure}");
 }

@@ -39,7 +39,7 @@ pub(super) struct World {
 
 /// A process.
 pub(super) struct Node {
-    tasks: TaskGroup,
+    pub(super) tasks: TaskGroup,
     quorum: Quorum,
     pub(super) metadata: MetadataClient,
     pub(super) streams: Streams,

@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aquifer_types::SegmentId;
-use aquifer_wal::Lsn;
+use aquifer_wal::{Lsn, WalDead};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
@@ -85,7 +85,16 @@ impl Uploader {
     /// Runs until the streams stop, or something happens that no retry can mend.
     pub(crate) async fn run(mut self) -> Result<(), UploadError> {
         let stop = self.shared.stop.clone();
-        let result = stop.run_until_cancelled(self.work()).await.unwrap_or(Ok(()));
+        let shared = Arc::clone(&self.shared);
+        let working = async {
+            tokio::select! {
+                biased;
+                // Also with nothing to upload: a broker whose WAL is dead must not live on and refuse.
+                dead = dead_while_open(&shared) => Err(dead.into()),
+                ended = self.work() => ended,
+            }
+        };
+        let result = stop.run_until_cancelled(working).await.unwrap_or(Ok(()));
         let reason = match &result {
             Ok(()) => "the uploader was stopped".to_owned(),
             Err(error) => error.to_string(),
@@ -245,6 +254,15 @@ impl Uploader {
         if !done.is_empty() {
             segment::release_in_background(&self.shared, done);
         }
+    }
+}
+
+/// Resolves when the WAL dies. During a shutdown its close tells that.
+async fn dead_while_open(shared: &Shared) -> WalDead {
+    let dead = shared.wal.died().await;
+    match shared.closed.load(Ordering::Acquire) {
+        true => std::future::pending().await,
+        false => dead,
     }
 }
 
