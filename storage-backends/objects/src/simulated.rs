@@ -27,6 +27,8 @@ pub struct StoreFaults {
     pub unanswered_per_mille: u64,
     /// Of 1000 objects, so many are acknowledged and lost: a lie that a test must notice.
     pub lost_per_mille: u64,
+    /// Of 1000 objects, so many are kept with a flipped bit.
+    pub damaged_per_mille: u64,
 }
 
 /// A store that outlives the processes which [`attach`](Self::attach) to it. Cheap to clone.
@@ -119,6 +121,11 @@ impl SimulatedStore {
         !self.settled().writes.is_empty()
     }
 
+    /// Removes an object behind everybody's back.
+    pub fn remove(&self, key: &str) {
+        self.state().objects.remove(key);
+    }
+
     pub(crate) fn request(&self, process: u64) -> Fate {
         let state = self.settled();
         if state.dead.contains(&process) || state.faults.down {
@@ -196,7 +203,13 @@ impl State {
                 Err(Failure::none(ErrorKind::AlreadyExists, ""))
             }
             Write::Put { .. } if self.random.below(1000) < self.faults.lost_per_mille => Ok(()),
-            Write::Put { key, bytes } => {
+            Write::Put { key, mut bytes } => {
+                if !bytes.is_empty() && self.random.below(1000) < self.faults.damaged_per_mille {
+                    let mut damaged = bytes.to_vec();
+                    let at = self.random.below(damaged.len() as u64) as usize;
+                    damaged[at] ^= 1;
+                    bytes = damaged.into();
+                }
                 self.objects.insert(key, (bytes, self.clock.wall_ms()));
                 Ok(())
             }

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{Instrument, info_span};
 
 use crate::event;
+use crate::planted::Planted;
 use crate::process::{self, Body, Process};
 use crate::scenario::WalMode;
 use crate::trace::Trace;
@@ -45,6 +46,8 @@ pub(crate) struct Machine {
     pub(crate) disk_id: DiskId,
     pub(crate) wal_bytes: u64,
     pub(crate) wal_mode: WalMode,
+    /// The planted one: it never looks.
+    pub(crate) idle_sweeper: bool,
     /// Where it keeps copies of others' segments.
     mirror_disk: Mutex<(SimulatedDisk, DiskId)>,
     faults: SimulatedFaults,
@@ -68,7 +71,8 @@ impl Machine {
         node: NodeId,
         controller: bool,
         random: &Random,
-        (wal_mode, faults): (WalMode, SimulatedFaults),
+        (wal_mode, planted): (WalMode, Option<Planted>),
+        faults: SimulatedFaults,
         (store, network): (&SimulatedStore, &SimulatedNetwork),
         start_ms: i64,
     ) -> (Arc<Self>, mpsc::Receiver<Order>) {
@@ -81,6 +85,7 @@ impl Machine {
             disk_id: DiskId(random.uuid()),
             wal_bytes: 4 << 20,
             wal_mode,
+            idle_sweeper: planted == Some(Planted::IdleSweeper),
             mirror_disk: Mutex::new((
                 SimulatedDisk::new(random.next_u64(), faults.clone()),
                 DiskId(random.uuid()),
@@ -123,6 +128,12 @@ impl Machine {
         *self.mirror_disk.lock().unwrap_or_else(PoisonError::into_inner) = (disk, DiskId(random.uuid()));
     }
 
+    /// The planted replacement: blank, and with the id of the one before.
+    fn blank_mirror_disk(&self, random: &Random) {
+        let disk = SimulatedDisk::new(random.next_u64(), self.faults.clone());
+        self.mirror_disk.lock().unwrap_or_else(PoisonError::into_inner).0 = disk;
+    }
+
     /// Gives an order to the supervisor.
     pub(crate) fn order(&self, order: Order) {
         // A full mailbox means that it is being killed over and over.
@@ -152,6 +163,7 @@ pub(crate) struct Supervisor {
     pub(crate) trace: Trace,
     /// Where the remains of dead processes end.
     pub(crate) tasks: TaskGroup,
+    pub(crate) planted: Option<Planted>,
 }
 
 impl Supervisor {
@@ -192,7 +204,7 @@ impl Supervisor {
         tokio::select! {
             biased;
             Some(order) = self.orders.recv() => self.carry_out(order, &body, Some(process)).await,
-            reason = body.failed() => {
+            reason = body.failed(), if self.planted != Some(Planted::IgnoredFence) => {
                 event!(self.trace, "node {node}: fails: {reason}");
                 machine.ended(reason);
                 self.end(&body, Some(process), false);
@@ -260,6 +272,9 @@ impl Supervisor {
                 true => disk.crash(),
                 false => disk.kill(),
             }
+        }
+        if power_cut && self.planted == Some(Planted::BlankMirror) {
+            machine.blank_mirror_disk(&self.random);
         }
         body.storing.stopping().cancel();
         body.deciding.stopping().cancel();

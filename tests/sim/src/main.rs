@@ -34,6 +34,9 @@ struct Arguments {
     /// Plants a bug.
     #[arg(long)]
     planted: Option<Planted>,
+    /// Prints the names of the bugs that can be planted.
+    #[arg(long)]
+    list_planted: bool,
     /// Ends at the first seed that fails, with success; that none does is the failure.
     #[arg(long)]
     until_found: bool,
@@ -44,6 +47,10 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.list_planted {
+        runner::print_planted();
+        return ExitCode::SUCCESS;
+    }
     if let Some(seed) = arguments.replay.or(arguments.one) {
         let shown = arguments.replay.is_some();
         let outcome = simulate(Scenario::new(seed, arguments.planted), shown);

@@ -16,8 +16,6 @@ use crate::process::Process;
 use crate::scenario::Fault;
 use crate::world::World;
 
-/// How long it takes a voter to be removed.
-const REMOVAL_LIMIT: Duration = Duration::from_secs(3);
 /// How far a wall clock jumps at most, in milliseconds.
 const JUMP_MS: u64 = 120_000;
 
@@ -27,6 +25,9 @@ pub(crate) async fn run(world: Arc<World>, enough: watch::Receiver<bool>) {
     while !*enough.borrow() {
         let calm = u64::try_from(world.scenario.calm.as_micros()).expect("short");
         sleep(Duration::from_micros(world.random.below(2 * calm + 1))).await;
+        if *enough.borrow() {
+            break;
+        }
         if let Some(fault) = pick(&world, &faults) {
             begin(&world, fault);
         }
@@ -135,15 +136,6 @@ fn begin(world: &Arc<World>, fault: Fault) {
         Fault::LeadTransfer => ask(world, node, |world, process| async move {
             if let Some(quorum) = &process.quorum {
                 quorum.transfer_lead(world.any_node()).await;
-            }
-        }),
-        Fault::VoterRemoval => ask(world, node, |world, process| async move {
-            let voter = world.any_node();
-            if let Some(quorum) = &process.quorum {
-                let removed = quorum.remove_voter(voter, REMOVAL_LIMIT).await;
-                event!(world.trace, "node {}: removes the voter {voter}: {removed:?}", process.node);
-                // A member that is no voter hears nothing more. Whoever removes it stops it, or starts it anew.
-                world.machines[&voter].order(Order::Kill { down: a_while(&world) });
             }
         }),
         Fault::DeleteRecords => {

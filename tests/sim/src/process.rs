@@ -21,7 +21,6 @@ use aquifer_wal::{Identity, MirrorStore, MirrorStoreConfig, OpenError, WalConfig
 use tokio::time::timeout;
 
 use crate::machine::Machine;
-use crate::scenario::WalMode;
 
 /// `broker.heartbeat.interval.ms`
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
@@ -175,7 +174,7 @@ pub(crate) async fn start(
         clock: machine.clock.clone(),
         tasks: body.storing.clone(),
     };
-    let streams = Streams::open(streams_config(), parts).await?;
+    let streams = Streams::open(streams_config(machine.idle_sweeper), parts).await?;
     let partitions = Partitions::start(
         PartitionsConfig { retention_interval: Duration::from_secs(5), ..PartitionsConfig::new(node) },
         streams.clone(),
@@ -307,7 +306,7 @@ fn stop_with(tasks: &TaskGroup, group: &TaskGroup) {
 }
 
 /// Small and quick, so that everything happens often in a short run.
-fn streams_config() -> StreamsConfig {
+fn streams_config(idle_sweeper: bool) -> StreamsConfig {
     StreamsConfig {
         unoffloaded_max_bytes: 2 << 20,
         upload_bytes: 64 << 10,
@@ -318,7 +317,7 @@ fn streams_config() -> StreamsConfig {
         block_cache_bytes: 256 << 10,
         store_wait: Duration::from_secs(20),
         removal_delay_ms: 2_000,
-        sweep_interval: Duration::from_millis(1_000),
+        sweep_interval: if idle_sweeper { Duration::from_secs(3_600) } else { Duration::from_secs(1) },
         ..StreamsConfig::default()
     }
 }

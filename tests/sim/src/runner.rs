@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
 /// How long one seed may take on a busy machine.
-const SEED_LIMIT: Duration = Duration::from_secs(180);
+const SEED_LIMIT: Duration = Duration::from_secs(900);
 /// The words that an outcome is printed after.
 const PREFIX: &str = "outcome";
 
@@ -30,6 +30,12 @@ pub(crate) fn print_outcome(seed: u64, outcome: &Outcome) {
         "{PREFIX} seed {seed} hash {hash:016x} events {events} simulated {:.1} s: {verdict}",
         simulated.as_secs_f64()
     );
+}
+
+/// Prints the names of the bugs that can be planted, one a line.
+#[expect(clippy::print_stdout, reason = "the program's own voice")]
+pub(crate) fn print_planted() {
+    Planted::ALL.iter().for_each(|planted| println!("{}", planted.name()));
 }
 
 /// Runs all seeds, `jobs` at once, and tells which fail.

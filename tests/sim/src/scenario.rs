@@ -48,15 +48,13 @@ pub enum Fault {
     FalseFence,
     /// The lead of the quorum goes elsewhere.
     LeadTransfer,
-    /// A voter is taken out of the quorum and started again: it joins anew.
-    VoterRemoval,
     /// The oldest records of a partition are deleted.
     DeleteRecords,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 21] = [
+    pub const ALL: [Fault; 20] = [
         Fault::Kill,
         Fault::PowerCut,
         Fault::Blackout,
@@ -76,7 +74,6 @@ impl Fault {
         Fault::Move,
         Fault::FalseFence,
         Fault::LeadTransfer,
-        Fault::VoterRemoval,
         Fault::DeleteRecords,
     ];
 }

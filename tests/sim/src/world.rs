@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aquifer_disk::SimulatedFaults;
+use aquifer_image::ObjectState;
 use aquifer_objects::{SimulatedStore, StoreFaults};
 use aquifer_peer::SimulatedNetwork;
 use aquifer_runtime::{Clock, OnEnd, Random, SimulatedClock, TaskGroup};
-use aquifer_types::NodeId;
+use aquifer_types::{NodeId, ObjectId};
 use tokio::time::sleep;
 
 use crate::checkers::{Checkers, Observation};
@@ -51,6 +52,7 @@ impl World {
         let faults = StoreFaults {
             latency_ms: scenario.store_latency_ms,
             lost_per_mille: if scenario.planted == Some(Planted::LosingStore) { 100 } else { 0 },
+            damaged_per_mille: if scenario.planted == Some(Planted::RottingStore) { 100 } else { 0 },
             ..StoreFaults::default()
         };
         let store = SimulatedStore::new(random.next_u64(), faults, store_clock);
@@ -67,7 +69,8 @@ impl World {
                 node,
                 controller,
                 &random,
-                (scenario.wal_mode, disk_faults.clone()),
+                (scenario.wal_mode, scenario.planted),
+                disk_faults.clone(),
                 ground,
                 NOON_MS,
             );
@@ -100,10 +103,14 @@ impl World {
                 random: Random::seeded(random.next_u64()),
                 trace: trace.clone(),
                 tasks: tasks.clone(),
+                planted: world.scenario.planted,
             };
             world.spawn("supervisor", supervisor.run());
         }
         world.spawn("clocks", tick(world.clone()));
+        if world.scenario.planted == Some(Planted::EagerSweeper) {
+            world.spawn("eager sweeper", sweep_eagerly(world.clone()));
+        }
         world
     }
 
@@ -144,6 +151,26 @@ impl World {
     pub(crate) fn unreachable(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
         self.unreachable.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The planted sweeper: deletes what some node has not seen committed.
+async fn sweep_eagerly(world: Arc<World>) {
+    loop {
+        sleep(TICK).await;
+        let Some(process) = world.process(world.any_node()) else { continue };
+        let image = process.metadata.image();
+        for (id, key) in numbered(&world.store.objects()) {
+            if !matches!(image.object(id), Some(ObjectState::Committed { .. })) {
+                world.store.remove(&key);
+            }
+        }
+    }
+}
+
+/// Objects by the number that ends their key. The marker of the cluster has none.
+pub(crate) fn numbered(stored: &BTreeMap<String, u64>) -> BTreeMap<ObjectId, String> {
+    let number = |key: &String| key.rsplit('/').next()?.parse().ok().map(ObjectId);
+    stored.keys().filter_map(|key| Some((number(key)?, key.clone()))).collect()
 }
 
 /// Moves all wall clocks on.

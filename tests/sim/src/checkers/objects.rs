@@ -1,9 +1,8 @@
 use std::collections::BTreeMap;
 
-use aquifer_image::{Image, ObjectState};
-use aquifer_types::ObjectId;
-
 use super::{Checker, Observation};
+use crate::world::numbered;
+use aquifer_image::{Image, ObjectState};
 
 /// Every object that the metadata need is in the store, as long as it was written.
 #[derive(Debug, Default)]
@@ -16,12 +15,12 @@ impl Checker for ObjectsExist {
 
     fn observe(&mut self, observation: &Observation<'_>) -> Result<(), String> {
         let Observation::Store { image, stored } = *observation else { return Ok(()) };
-        let stored = by_number(stored);
+        let keys = numbered(stored);
         for (id, state) in image.objects() {
             let ObjectState::Committed { commit, .. } = state else { continue };
-            match stored.get(&id) {
+            match keys.get(&id).map(|key| stored[key]) {
                 None => return Err(format!("object {id} is committed and not in the store")),
-                Some(size) if *size != commit.size_bytes => {
+                Some(size) if size != commit.size_bytes => {
                     return Err(format!(
                         "object {id} has {size} bytes, committed were {}",
                         commit.size_bytes
@@ -36,15 +35,9 @@ impl Checker for ObjectsExist {
 
 /// Objects in the store that the metadata do not know: nobody would ever collect them.
 pub(crate) fn check_orphans(image: &Image, stored: &BTreeMap<String, u64>) -> Result<(), String> {
-    let orphans: Vec<_> = by_number(stored).into_keys().filter(|id| image.object(*id).is_none()).collect();
+    let orphans: Vec<_> = numbered(stored).into_keys().filter(|id| image.object(*id).is_none()).collect();
     match orphans.is_empty() {
         true => Ok(()),
         false => Err(format!("nobody needs and nobody removes {orphans:?}")),
     }
-}
-
-/// Sizes by the number that ends the key. The marker of the cluster has none.
-fn by_number(stored: &BTreeMap<String, u64>) -> BTreeMap<ObjectId, u64> {
-    let number = |key: &String| key.rsplit('/').next()?.parse().ok().map(ObjectId);
-    stored.iter().filter_map(|(key, size)| Some((number(key)?, *size))).collect()
 }

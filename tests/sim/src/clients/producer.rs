@@ -63,7 +63,10 @@ impl Producer {
 
     /// Sends batches until `enough`, and ends when the last one is acknowledged.
     pub(crate) async fn run(mut self, enough: watch::Receiver<bool>) {
-        self.producer_id = self.ask_for_id().await;
+        self.producer_id = match self.world.scenario.planted {
+            Some(Planted::SharedProducerId) => 7,
+            _ => self.ask_for_id().await,
+        };
         while !*enough.borrow() {
             let records = 1 + self.world.random.below(BATCH_RECORDS);
             self.send(records).await;
@@ -107,7 +110,8 @@ impl Producer {
             attempt += 1;
             let batch = self.batch(&ids, filling, marked.then_some(sequence));
             let (index, node) = (self.partition, self.leader.0);
-            let answer = call(&self.world, node, move |process| append(process, index, batch)).await;
+            let early = self.world.scenario.planted == Some(Planted::EarlyAnswer);
+            let answer = call(&self.world, node, move |process| append(process, index, batch, early)).await;
             let (first, last) = (ids[0], ids[ids.len() - 1]);
             match answer {
                 Ok(Ok(acknowledged)) => {
@@ -140,7 +144,7 @@ impl Producer {
                         AppendError::NotLeader | AppendError::Storage(_) => {
                             self.leader.after(&self.world, None)
                         }
-                        AppendError::Full(_) => {}
+                        AppendError::Full(_) | AppendError::NotEnoughReplicas { .. } => {}
                         error => {
                             let text =
                                 format_args!("{TOPIC}-{index} {first}..={last}, attempt {attempt}: {error}");
@@ -191,7 +195,12 @@ impl Producer {
 }
 
 /// What the handler of Produce does with one batch and acks=all.
-async fn append(process: Arc<Process>, index: i32, batch: BytesMut) -> Result<Acknowledged, Refusal> {
+async fn append(
+    process: Arc<Process>,
+    index: i32,
+    batch: BytesMut,
+    early: bool,
+) -> Result<Acknowledged, Refusal> {
     if process.partitions.holds_any()
         && let Ok(partition) = process.partitions.get_by_name(TOPIC, index)
     {
@@ -202,7 +211,9 @@ async fn append(process: Arc<Process>, index: i32, batch: BytesMut) -> Result<Ac
         AppendRequest { origin: Origin::Client, acks_all: true, zstd_allowed: true, buffer_bytes: 0 };
     let leader_epoch = partition.leader_epoch();
     let appended = partition.append(batch, &request).map_err(Refusal::Append)?;
-    appended.ticket.wait().await.map_err(Refusal::Append)?;
+    if !early {
+        appended.ticket.wait().await.map_err(Refusal::Append)?;
+    }
     Ok(Acknowledged {
         base_offset: appended.base_offset,
         last_offset: appended.last_offset,
