@@ -7,7 +7,7 @@ use std::time::Duration;
 use aquifer_client::{ClientConfig, MetadataClient, ProposeError, Source};
 use aquifer_heartbeat::{HEARTBEAT, Heart, Port};
 use aquifer_image::{Endpoint, FenceBroker, OfferMirror, Outcome, RegisterBroker, SecurityProtocol};
-use aquifer_mirror::{Links, Member, OwnCopies, PeerCopies, Takeovers, take_over_own};
+use aquifer_mirror::{Links, Member, OwnCopies, PeerCopies, Takeovers};
 use aquifer_objects::{RetryLimits, Store, StoreOptions};
 use aquifer_partition::{Partitions, PartitionsConfig};
 use aquifer_peer::{Listener, Peers};
@@ -62,7 +62,7 @@ pub(crate) struct Process {
     beating: TaskGroup,
     /// Copies that it keeps for others.
     member: Member,
-    _takeovers: Takeovers,
+    _takeovers: Takeovers<PeerCopies>,
 }
 
 impl Body {
@@ -144,8 +144,9 @@ pub(crate) async fn start(
     Heart { port, source, metadata: metadata.clone(), epoch, interval: HEARTBEAT_INTERVAL }.start(&beating);
     stop_with(&beating, &body.storing);
     metadata.propose(OfferMirror { node, broker_epoch: epoch, disk: mirror_disk }).await?;
-    let recoverer = |own: Option<OwnCopies>| Recoverer {
-        copies: PeerCopies::new(peers.clone(), own),
+    let left = OwnCopies::new(node, machine.disk_id, &wal.recovered);
+    let recoverer = Recoverer {
+        copies: PeerCopies::new(peers.clone(), Some(left)),
         metadata: metadata.clone(),
         store: body.store.clone(),
         clock: machine.clock.clone(),
@@ -153,8 +154,8 @@ pub(crate) async fn start(
         broker_epoch: epoch,
         describe: aquifer_partition::describe,
     };
-    take_over_own(&recoverer(Some(OwnCopies::new(node, machine.disk_id, &wal.recovered)))).await?;
-    let takeovers = Takeovers::start(recoverer(None), &body.storing);
+    let takeovers = Takeovers::start(recoverer, &body.storing);
+    takeovers.end_own().await?;
     let links = Links::new(peers.clone(), body.storing.clone());
     let mirroring = machine.wal_mode.copies_and_needed().map(|(copies, needed)| Mirroring {
         copies,
@@ -311,7 +312,7 @@ fn streams_config(idle_sweeper: bool) -> StreamsConfig {
         unoffloaded_max_bytes: 2 << 20,
         upload_bytes: 64 << 10,
         upload_age: Duration::from_millis(1_500),
-        prepared_limit: Duration::from_secs(25),
+        prepared_limit: Duration::from_secs(12),
         retain_after_offload: Duration::from_millis(500),
         tail_cache_bytes: 64 << 10,
         block_cache_bytes: 256 << 10,

@@ -33,9 +33,10 @@ impl Checker for ObjectsExist {
     }
 }
 
-/// Objects in the store that the metadata do not know: nobody would ever collect them.
+/// With nothing under way, whatever is in the store is committed: the rest was left behind, and is to be collected.
 pub(crate) fn check_orphans(image: &Image, stored: &BTreeMap<String, u64>) -> Result<(), String> {
-    let orphans: Vec<_> = numbered(stored).into_keys().filter(|id| image.object(*id).is_none()).collect();
+    let needed = |id| matches!(image.object(id), Some(ObjectState::Committed { .. }));
+    let orphans: Vec<_> = numbered(stored).into_keys().filter(|id| !needed(*id)).collect();
     match orphans.is_empty() {
         true => Ok(()),
         false => Err(format!("nobody needs and nobody removes {orphans:?}")),

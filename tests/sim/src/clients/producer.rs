@@ -32,6 +32,8 @@ pub(crate) struct Producer {
     next_record: u64,
     next_sequence: i32,
     producer_id: i64,
+    /// The highest that acknowledged something: clients know leaders by it, and ask no earlier one again.
+    known_epoch: i32,
 }
 
 /// What was acknowledged.
@@ -44,7 +46,7 @@ struct Acknowledged {
 
 enum Refusal {
     Lookup(LookupError),
-    Append(AppendError),
+    Append(AppendError, i32),
 }
 
 impl Producer {
@@ -58,6 +60,7 @@ impl Producer {
             next_record: 0,
             next_sequence: 0,
             producer_id: -1,
+            known_epoch: 0,
         }
     }
 
@@ -134,7 +137,7 @@ impl Producer {
                     );
                     self.leader.after(&self.world, Some(&error));
                 }
-                Ok(Err(Refusal::Append(error))) => {
+                Ok(Err(Refusal::Append(error, leader_epoch))) => {
                     event!(
                         self.world.trace,
                         "producer {}: node {node} refuses {first}..={last}: {error}",
@@ -145,6 +148,7 @@ impl Producer {
                             self.leader.after(&self.world, None)
                         }
                         AppendError::Full(_) | AppendError::NotEnoughReplicas { .. } => {}
+                        _ if leader_epoch < self.known_epoch => self.leader.after(&self.world, None),
                         error => {
                             let text =
                                 format_args!("{TOPIC}-{index} {first}..={last}, attempt {attempt}: {error}");
@@ -173,6 +177,7 @@ impl Producer {
             leader_epoch: acknowledged.leader_epoch,
             duplicate: acknowledged.duplicate,
         });
+        self.known_epoch = self.known_epoch.max(acknowledged.leader_epoch);
         self.next_record += records;
         self.next_sequence += i32::try_from(records).expect("a few");
     }
@@ -210,9 +215,10 @@ async fn append(
     let request =
         AppendRequest { origin: Origin::Client, acks_all: true, zstd_allowed: true, buffer_bytes: 0 };
     let leader_epoch = partition.leader_epoch();
-    let appended = partition.append(batch, &request).map_err(Refusal::Append)?;
+    let refused = |error| Refusal::Append(error, leader_epoch);
+    let appended = partition.append(batch, &request).map_err(refused)?;
     if !early {
-        appended.ticket.wait().await.map_err(Refusal::Append)?;
+        appended.ticket.wait().await.map_err(refused)?;
     }
     Ok(Acknowledged {
         base_offset: appended.base_offset,
