@@ -39,7 +39,10 @@ pub struct SimulatedNetwork {
 
 #[derive(Default)]
 struct World {
-    listeners: BTreeMap<String, (NodeId, mpsc::Sender<Wire>)>,
+    listeners: BTreeMap<String, Listening>,
+    /// Counts the processes that attached. Those in `dead` are cut off for good.
+    processes: u64,
+    dead: BTreeSet<u64>,
     pipes: BTreeMap<u64, Pipe>,
     next: u64,
     /// Directed links over which nothing arrives.
@@ -49,6 +52,14 @@ struct World {
     delay: (Duration, Duration),
     /// One of so many writes breaks its connection; 0 means none.
     break_one_in: u64,
+}
+
+/// A process that accepts connections.
+#[derive(Clone)]
+struct Listening {
+    node: NodeId,
+    process: u64,
+    arrivals: mpsc::Sender<Wire>,
 }
 
 /// One direction of a connection.
@@ -80,9 +91,12 @@ impl SimulatedNetwork {
     /// The network as `node` sees it, listening on `address` until it is dropped.
     pub fn transport(&self, node: NodeId, address: &str) -> Arc<dyn Transport> {
         let (sender, arrivals) = mpsc::channel(BACKLOG);
-        lock(&self.world).listeners.insert(address.to_owned(), (node, sender));
+        let mut world = lock(&self.world);
+        world.processes += 1;
+        let process = world.processes;
+        world.listeners.insert(address.to_owned(), Listening { node, process, arrivals: sender });
         let arrivals = tokio::sync::Mutex::new(arrivals);
-        Arc::new(Endpoint { network: self.clone(), node, address: address.to_owned(), arrivals })
+        Arc::new(Endpoint { network: self.clone(), node, process, address: address.to_owned(), arrivals })
     }
 
     /// Cuts or mends the link from one node to another, in this direction only.
@@ -119,6 +133,14 @@ impl SimulatedNetwork {
         for pipe in world.pipes.values_mut().filter(|pipe| pipe.from == node || pipe.to == node) {
             pipe.finish(PipeEnd::Reset);
         }
+    }
+
+    /// The process that listens at `address` dies: its connections break, nobody is accepted there, and what is left of it
+    /// in a test reaches nobody. A next process may listen there at once.
+    pub fn kill(&self, address: &str) {
+        let Some(killed) = lock(&self.world).listeners.remove(address) else { return };
+        lock(&self.world).dead.insert(killed.process);
+        self.reset(killed.node);
     }
 
     fn draw_delay(&self, (least, most): (Duration, Duration)) -> Duration {
@@ -175,6 +197,7 @@ impl Pipe {
 struct Endpoint {
     network: SimulatedNetwork,
     node: NodeId,
+    process: u64,
     address: String,
     arrivals: tokio::sync::Mutex<mpsc::Receiver<Wire>>,
 }
@@ -184,7 +207,7 @@ impl Drop for Endpoint {
         self.arrivals.get_mut().close();
         let mut world = lock(&self.network.world);
         // A later process of the node may listen there already.
-        if world.listeners.get(&self.address).is_some_and(|(_, sender)| sender.is_closed()) {
+        if world.listeners.get(&self.address).is_some_and(|listening| listening.process == self.process) {
             world.listeners.remove(&self.address);
         }
     }
@@ -194,9 +217,12 @@ impl Transport for Endpoint {
     fn dial<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<Wire, DialError>> {
         async move {
             let refused = || DialError::Refused { address: address.to_owned() };
-            let found = lock(&self.network.world).listeners.get(address).cloned();
-            let (to, arrivals) = found.ok_or_else(refused)?;
-            let (from, world) = (self.node, &self.network.world);
+            let find = || {
+                let world = lock(&self.network.world);
+                let alive = !world.dead.contains(&self.process);
+                world.listeners.get(address).filter(|_| alive).cloned().ok_or_else(refused)
+            };
+            let (to, from, world) = (find()?.node, self.node, &self.network.world);
             std::future::poll_fn(|context| {
                 let mut world = lock(world);
                 if world.cut.contains(&(from, to)) || world.cut.contains(&(to, from)) {
@@ -206,6 +232,8 @@ impl Transport for Endpoint {
                 Poll::Ready(())
             })
             .await;
+            // Either process may have died meanwhile.
+            let arrivals = find()?.arrivals;
             let (near, far) = self.network.connect(from, to);
             let wire = |io, proven| Wire { io: Box::new(io), proven: Some(proven), sealed: false };
             arrivals.send(wire(far, from)).await.map_err(|_| refused())?;

@@ -414,7 +414,7 @@ impl Quorum {
             tracing::error!(node = %self.inner.node, left, "tasks of the metadata quorum did not end");
         }
         let (backend, snapshots) = (self.inner.backend.clone(), self.inner.machine.snapshots().clone());
-        let closed = tokio::task::spawn_blocking(move || {
+        let closed = aquifer_runtime::blocking(move || {
             snapshots.close();
             backend.close();
         });

@@ -183,7 +183,7 @@ impl Snapshots {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
+    aquifer_runtime::blocking(work).await.unwrap_or_else(|panic| Err(io::Error::other(panic)))
 }
 
 fn encode(meta: &SnapshotMeta, image: &[u8]) -> Vec<u8> {

@@ -57,7 +57,7 @@ impl Quorum {
         let drawn = config.cluster_id.unwrap_or(ClusterId(random.uuid()));
         let directory = draw_directory(&config.formation, random);
         let opening = config.clone();
-        let opened = tokio::task::spawn_blocking(move || open(&opening, drawn, directory)).await;
+        let opened = aquifer_runtime::blocking(move || open(&opening, drawn, directory)).await;
         let opened = opened.unwrap_or_else(|panic| {
             Err(StartError::Raft {
                 dir: place(&config.storage),
@@ -211,9 +211,9 @@ fn open(config: &QuorumConfig, drawn: ClusterId, drawn_directory: u32) -> Result
             open_log(Some(directory), path, identity, Arc::new(backend), snapshots)
         }
         Storage::Memory(memory) => {
-            memory.open();
+            let opening = Arc::new(memory.open());
             let identity = Identity::new(config.node, config.cluster_id, 0);
-            open_log(None, path, identity, Arc::new(memory.clone()), Arc::new(memory.clone()))
+            open_log(None, path, identity, opening.clone(), opening)
         }
     }
 }

@@ -91,6 +91,11 @@ impl SimulatedDisk {
         self.state().faults.write_errors_per_mille = errors;
     }
 
+    /// Sets the longest time that an operation takes from now on.
+    pub fn set_latency_ms(&self, latency_ms: u64) {
+        self.state().faults.latency_ms = latency_ms;
+    }
+
     /// The durable bytes of a file.
     ///
     /// # Panics

@@ -6,6 +6,7 @@ mod hdfs;
 mod memory;
 mod object;
 mod s3;
+mod simulated;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -18,6 +19,7 @@ pub(crate) use file::FileBackend;
 pub(crate) use hdfs::HdfsBackend;
 pub(crate) use memory::MemoryBackend;
 pub(crate) use s3::S3Backend;
+pub(crate) use simulated::SimulatedBackend;
 
 use crate::error::Failure;
 use crate::store::ObjectInfo;

@@ -13,8 +13,8 @@
 //!                            │
 //!                            │  time limit · retries · back-pressure · bytes in flight · metrics
 //!                            v
-//!             backend:  memory   file   s3      hdfs
-//!                          object_store       hdfs-native
+//!             backend:  memory   file   s3      hdfs          simulated
+//!                          object_store       hdfs-native   from a seed, with faults
 //! ```
 //!
 //! The way in is [`open()`]; [`probe()`] measures what a store can and cannot do.
@@ -28,6 +28,7 @@ mod open;
 mod options;
 mod pressure;
 mod probe;
+mod simulated;
 mod store;
 mod upload;
 
@@ -36,5 +37,6 @@ pub use metrics::{Histogram, Operation, OperationSnapshot, StoreSnapshot};
 pub use open::open;
 pub use options::{HdfsOptions, RetryLimits, S3Options, Secret, StoreOptions};
 pub use probe::{Check, Measurement, Outcome, ProbeReport, probe};
+pub use simulated::{SimulatedStore, StoreFaults};
 pub use store::{ObjectInfo, Store, Swept};
 pub use upload::Upload;

@@ -7,14 +7,17 @@
 //!   Clock  ── wall_ms() ──>  records, retention, retries in the metadata
 //!   Random ── u64, uuid ──>  ids, jitter
 //!   TaskGroup ── spawn(name, rule, future) ──> joined at shutdown, first failure stops the node
+//!   blocking ── work ──> a thread of tokio's pool; in place where there is but one thread
 //! ```
 //!
 //! Monotonic time is tokio's own (`tokio::time`), which a test pauses and advances.
 
+mod blocking;
 mod clock;
 mod random;
 mod tasks;
 
+pub use blocking::{Unfinished, blocking};
 pub use clock::{Clock, SimulatedClock};
 pub use random::Random;
 pub use tasks::{Failure, OnEnd, TaskGroup};

@@ -37,6 +37,25 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bench", &["runtime", "services"]),
     ("model", &[]),
     ("fuzz", &["guard", "record"]),
+    (
+        "sim",
+        &[
+            "runtime",
+            "disk",
+            "wal",
+            "objects",
+            "types",
+            "image",
+            "peer",
+            "quorum",
+            "client",
+            "heartbeat",
+            "record",
+            "stream",
+            "mirror",
+            "partition",
+        ],
+    ),
 ];
 
 #[test]

@@ -21,11 +21,15 @@ fn nothing_unfinished_stands_in_the_code() {
     expect_none("unfinished work", &offences);
 }
 
+/// Replaces libc's getrandom for the simulator's process, which only the C interface can.
+const SIMULATED_ENTROPY: &str = "tests/sim/src/entropy.rs";
+
 #[test]
 fn unsafe_lives_in_the_disk_crate_alone() {
     let block = word("unsafe", " {");
     let mut offences = Vec::new();
-    for file in rust_files().iter().filter(|file| !file.path.starts_with("storage-backends/disk/")) {
+    let allowed = |path: &str| path.starts_with("storage-backends/disk/") || path == SIMULATED_ENTROPY;
+    for file in rust_files().iter().filter(|file| !allowed(&file.path)) {
         for (number, line) in (1..).zip(file.text.lines()) {
             if line.contains(&block)
                 || line.contains(&word("unsafe", " fn"))

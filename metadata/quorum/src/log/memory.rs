@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::backend::{LogBackend, StateKey, WriteBatch};
 use crate::snapshot::SnapshotPlace;
 
+/// Writes that a disk which lies has only in its cache.
+const LIE_WRITES: usize = 6;
+
 /// A member's storage in memory: the simulator's twin of `metadata.dir`.
 ///
 /// Cheap to clone; it outlives the member, as a disk outlives a process. [`MemoryStorage::crash`] takes back
@@ -13,12 +16,23 @@ use crate::snapshot::SnapshotPlace;
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStorage(Arc<Mutex<Disk>>);
 
+/// One process's hold on it. The next one's, or a crash, makes it useless.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    storage: MemoryStorage,
+    opening: u64,
+}
+
 #[derive(Debug, Default)]
 struct Disk {
     now: Content,
     /// Writes since the last sync, to undo them: (key, value before).
     undo: Vec<Undo>,
     snapshot: Option<(u64, Vec<u8>)>,
+    /// So many of the writes that were synced are lost in a crash all the same; 0 on an honest disk.
+    unkept: usize,
+    /// Counts the processes that opened it.
+    openings: u64,
     closed: bool,
     broken: bool,
 }
@@ -62,20 +76,39 @@ impl MemoryStorage {
         self.lock().broken = true;
     }
 
+    /// Whether nothing was ever written, as in an empty directory.
+    pub fn is_blank(&self) -> bool {
+        let disk = self.lock();
+        disk.now.entries.is_empty() && disk.now.state.is_empty() && disk.snapshot.is_none()
+    }
+
+    /// From now on a crash also takes back the last few writes that were synced: a lie that a test must notice.
+    pub fn lie(&self) {
+        self.lock().unkept = LIE_WRITES;
+    }
+
     /// Opens what was closed, crashed or broken.
-    pub(crate) fn open(&self) {
+    pub(crate) fn open(&self) -> Opening {
         let mut disk = self.lock();
         (disk.closed, disk.broken) = (false, false);
+        disk.openings += 1;
+        Opening { storage: self.clone(), opening: disk.openings }
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {
         // Every change under this lock is complete before anything can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
+impl Opening {
     fn opened(&self) -> io::Result<MutexGuard<'_, Disk>> {
-        let disk = self.lock();
-        if disk.closed { Err(io::Error::other("the storage is closed")) } else { Ok(disk) }
+        let disk = self.storage.lock();
+        if disk.closed || disk.openings != self.opening {
+            Err(io::Error::other("the storage is closed"))
+        } else {
+            Ok(disk)
+        }
     }
 
     fn writable(&self) -> io::Result<MutexGuard<'_, Disk>> {
@@ -84,7 +117,7 @@ impl MemoryStorage {
     }
 }
 
-impl LogBackend for MemoryStorage {
+impl LogBackend for Opening {
     fn bounds(&self) -> io::Result<Option<(u64, u64)>> {
         let disk = self.opened()?;
         let entries = &disk.now.entries;
@@ -126,16 +159,20 @@ impl LogBackend for MemoryStorage {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.writable()?.undo.clear();
+        let mut disk = self.writable()?;
+        let kept = disk.undo.len().saturating_sub(disk.unkept);
+        disk.undo.drain(..kept);
         Ok(())
     }
 
     fn close(&self) {
-        self.lock().closed = true;
+        if let Ok(mut disk) = self.opened() {
+            disk.closed = true;
+        }
     }
 }
 
-impl SnapshotPlace for MemoryStorage {
+impl SnapshotPlace for Opening {
     fn store(&self, index: u64, bytes: &[u8]) -> io::Result<()> {
         self.writable()?.snapshot = Some((index, bytes.to_vec()));
         Ok(())

@@ -35,9 +35,8 @@ pub(super) async fn run(
     while queue.recv_many(&mut waiters, QUEUE).await > 0 {
         if failure.is_none() {
             let backend = backend.clone();
-            let synced = tokio::task::spawn_blocking(move || backend.sync()).await;
-            failure =
-                synced.unwrap_or_else(|panic| Err(io::Error::other(format!("sync panicked: {panic}")))).err();
+            let synced = aquifer_runtime::blocking(move || backend.sync()).await;
+            failure = synced.unwrap_or_else(|panic| Err(io::Error::other(panic))).err();
         }
         for waiter in waiters.drain(..) {
             let result = match &failure {

@@ -55,7 +55,7 @@ async fn answer(quorum: WeakQuorum, encoded: Encoded, request: Bytes) -> Result<
     match chunk {
         FeedChunk::Snapshot { index, image } => {
             let start = quorum.inner().machine.feed_start();
-            let image = tokio::task::spawn_blocking(move || snapshot(&encoded, start, index, &image));
+            let image = aquifer_runtime::blocking(move || snapshot(&encoded, start, index, &image));
             let (index, image) = image.await.map_err(|panic| Declined(panic.to_string()))?;
             Ok(encode(&FeedReply::Snapshot { index }, &image))
         }

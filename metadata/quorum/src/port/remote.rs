@@ -116,7 +116,7 @@ impl RemoteQuorum {
     }
 
     async fn decode_image(&self, encoded: Bytes) -> Result<Image, String> {
-        let decoded = tokio::task::spawn_blocking(move || decode_snapshot(&encoded)).await;
+        let decoded = aquifer_runtime::blocking(move || decode_snapshot(&encoded)).await;
         decoded.map_err(|panic| panic.to_string())?.map_err(|error| error.to_string())
     }
 

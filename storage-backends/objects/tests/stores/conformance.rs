@@ -1,12 +1,23 @@
 //! The conformance suite against every store.
 
 use crate::suite::{Orphans, Subject, open_store, options, run};
-use aquifer_objects::{ErrorKind, HdfsOptions, S3Options, Secret, StoreOptions};
+use aquifer_objects::{ErrorKind, HdfsOptions, S3Options, Secret, SimulatedStore, StoreFaults, StoreOptions};
+use aquifer_runtime::Clock;
 use aquifer_services::{Hdfs, Minio, PrivateCa, or_skip};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_conforms() {
     run(&Subject::open("memory://", &options(), 1100, Orphans::None).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_simulated_one_conforms_on_a_good_day_and_on_a_bad_one() {
+    let good = StoreFaults::default();
+    let bad = StoreFaults { latency_ms: 50, refused_per_mille: 20, unanswered_per_mille: 20, ..good.clone() };
+    for (seed, faults) in [(1, good), (2, bad)] {
+        let store = SimulatedStore::new(seed, faults, Clock::system());
+        run(&Subject::simulated(&store, &options(), 1100)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,4 +5,5 @@ mod hdfs_faults;
 mod hdfs_ha;
 mod probe;
 mod s3_faults;
+mod simulated;
 mod suite;

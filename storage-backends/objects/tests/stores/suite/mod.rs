@@ -8,7 +8,7 @@ mod uploads;
 use std::future::Future;
 use std::pin::Pin;
 
-use aquifer_objects::{Store, StoreOptions, open};
+use aquifer_objects::{SimulatedStore, Store, StoreOptions, open};
 use aquifer_runtime::{Clock, Random};
 use bytes::Bytes;
 
@@ -35,6 +35,12 @@ impl Subject {
     pub(crate) async fn open(url: &str, options: &StoreOptions, many: usize, orphans: Orphans) -> Self {
         let (store, crashing) = (open_store(url, options).await, open_store(url, options).await);
         Self { store, crashing, many, orphans }
+    }
+
+    /// One store in memory, as two processes reach it.
+    pub(crate) fn simulated(simulated: &SimulatedStore, options: &StoreOptions, many: usize) -> Self {
+        let attach = |seed| simulated.attach(options, Clock::system(), Random::seeded(seed)).0;
+        Self { store: attach(1), crashing: attach(2), many, orphans: Orphans::None }
     }
 }
 

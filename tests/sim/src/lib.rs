@@ -1,0 +1,32 @@
+//! A whole cluster in one thread, from one seed.
+//!
+//! Metadata quorum, heartbeats, brokers with their WAL, streams and partitions run as they are, on simulated disks, network,
+//! store and clocks. From the seed follow the cluster's shape, what clients do, what goes wrong and when: the same seed gives
+//! the same run, to the last line of its trace.
+//!
+//! ```text
+//!   seed ──> Scenario ──> World: machines ── supervisor ──> Process (quorum, WAL, streams, partitions)
+//!                           │       disk, metadata, clock        │
+//!                           ├── SimulatedNetwork <──────────────>┤
+//!                           ├── SimulatedStore   <──────────────>┘
+//!                           ├── nemesis: kills, cuts, outages, moves …
+//!                           └── producers, consumers ──> Checkers: one file per invariant ──> Trace, its hash
+//! ```
+//!
+//! Way in: [`Scenario::new`] and [`run`]; the binary runs many seeds, each in a process of its own (`runner`).
+
+mod checkers;
+mod clients;
+mod machine;
+mod nemesis;
+mod planted;
+mod process;
+mod scenario;
+mod simulation;
+mod trace;
+mod world;
+
+pub use planted::Planted;
+pub use scenario::{Fault, Scenario, WalMode};
+pub use simulation::{Outcome, run};
+pub use trace::Trace;

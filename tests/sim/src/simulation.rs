@@ -1,0 +1,219 @@
+//! One run: everything starts, goes wrong, is mended, and is looked at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aquifer_image::CreateTopic;
+use aquifer_types::{NodeId, TopicId};
+use tokio::sync::watch;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::checkers::{Observation, check_orphans};
+use crate::clients::{Consumer, Producer, TOPIC, read_all};
+use crate::event;
+use crate::machine::Order;
+use crate::nemesis;
+use crate::scenario::Scenario;
+use crate::trace::Trace;
+use crate::world::World;
+
+/// How long a cluster may take to form.
+const FORMING_LIMIT: Duration = Duration::from_secs(60);
+/// How long after everything was mended every producer may take to end.
+const HEALING_LIMIT: Duration = Duration::from_secs(90);
+/// How long a partition may take to be read then.
+const READING_LIMIT: Duration = Duration::from_secs(60);
+/// How long left-overs may take to be collected: an upload's time limit, the delay of removals, and some rounds.
+const SWEEPING_LIMIT: Duration = Duration::from_secs(60);
+/// How often metadata and store are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(700);
+/// How often a condition is looked at that is waited for.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What became of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Over every line of the trace.
+    pub hash: u64,
+    /// Lines of the trace.
+    pub events: u64,
+    /// How much time passed in it.
+    pub simulated: Duration,
+    /// The first invariant that was broken.
+    pub violation: Option<String>,
+}
+
+/// Runs a scenario. The runtime must be of one thread, with its clock paused.
+pub async fn run(scenario: Scenario, trace: Trace) -> Outcome {
+    event!(trace, "{scenario:?}");
+    let world = World::start(scenario, trace.clone());
+    tokio::select! {
+        biased;
+        () = trace.violated().cancelled() => {}
+        () = phases(&world) => {}
+    }
+    if let Some(failure) = world.tasks.failure() {
+        trace.violation("the simulation itself", format_args!("{failure}"));
+    }
+    Outcome {
+        hash: trace.hash(),
+        events: trace.events(),
+        simulated: trace.elapsed(),
+        violation: trace.first_violation(),
+    }
+}
+
+async fn phases(world: &Arc<World>) {
+    if !create_topic(world).await {
+        return served_not(world, "no cluster was formed");
+    }
+    let (enough, told) = watch::channel(false);
+    world.spawn("looks", looks(world.clone()));
+    let producers = start_clients(world, &told);
+    world.spawn("nemesis", nemesis::run(world.clone(), told));
+    sleep(world.scenario.chaos).await;
+    event!(world.trace, "enough");
+    enough.send_replace(true);
+    nemesis::mend(world);
+    if !until(HEALING_LIMIT, || producers.receiver_count() == 0).await {
+        return served_not(world, "producers still wait for an acknowledgement");
+    }
+    event!(world.trace, "all producers have ended");
+    if world.scenario.last_blackout {
+        for machine in world.machines.values() {
+            machine.order(Order::CutPower { down: Duration::from_millis(200) });
+        }
+        yield_now().await;
+    }
+    for partition in 0..world.scenario.partitions {
+        match read_all(world, partition, READING_LIMIT).await {
+            Some(high_watermark) => {
+                event!(world.trace, "{TOPIC}-{partition} is read up to {high_watermark}");
+                world.observe(&Observation::End { partition, high_watermark });
+            }
+            None => return served_not(world, &format!("partition {partition} cannot be read")),
+        }
+    }
+    collected(world).await;
+    if !until(HEALING_LIMIT, || agree(world)).await {
+        served_not(world, "the nodes do not come to the same metadata");
+    }
+    look(world);
+}
+
+fn served_not(world: &World, what: &str) {
+    let state = |(node, machine): (&NodeId, &Arc<crate::machine::Machine>)| match machine.process() {
+        Some(_) => format!("node {node} serves"),
+        None => format!("node {node} does not, after {}", machine.last_end()),
+    };
+    let states: Vec<String> = world.machines.iter().map(state).collect();
+    world.trace.violation("everything is served again", format_args!("{what}; {}", states.join("; ")));
+}
+
+async fn until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        sleep(POLL).await;
+    }
+    true
+}
+
+/// Creates the topic as soon as every broker is registered.
+async fn create_topic(world: &Arc<World>) -> bool {
+    if !until(FORMING_LIMIT, || world.processes().count() == world.machines.len()).await {
+        return false;
+    }
+    let id = TopicId(Uuid::from_u128(world.scenario.seed.into()));
+    let deadline = Instant::now() + FORMING_LIMIT;
+    let leaders = (0..world.scenario.partitions).map(|_| world.any_node()).collect();
+    let create =
+        CreateTopic { name: TOPIC.to_owned(), id, replication_factor: 1, configs: Vec::new(), leaders };
+    while Instant::now() < deadline {
+        if let Some(process) = world.process(world.any_node())
+            && process.metadata.propose(create.clone()).await.is_ok()
+        {
+            return true;
+        }
+        sleep(POLL).await;
+    }
+    false
+}
+
+/// Starts producers and consumers. Each producer keeps a receiver of what is returned until it has ended.
+fn start_clients(world: &Arc<World>, enough: &watch::Receiver<bool>) -> watch::Sender<()> {
+    let (ends, at_work) = watch::channel(());
+    let mut number = 0;
+    for partition in 0..world.scenario.partitions {
+        for _ in 0..world.scenario.producers {
+            let (producer, enough, at_work) =
+                (Producer::new(world, number, partition), enough.clone(), at_work.clone());
+            number += 1;
+            world.spawn("producer", async move {
+                producer.run(enough).await;
+                drop(at_work);
+            });
+        }
+        world.spawn("consumer", Consumer::new(world, number, partition).run());
+        number += 1;
+    }
+    ends
+}
+
+/// Looks at metadata and store from time to time.
+async fn looks(world: Arc<World>) {
+    loop {
+        look(&world);
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+fn look(world: &World) {
+    let mut newest = None;
+    for process in world.processes() {
+        let image = process.metadata.image();
+        world.observe(&Observation::Image { node: process.node, image: &image });
+        if let Some(quorum) = &process.quorum {
+            world.observe(&Observation::Image { node: process.node, image: &quorum.image() });
+        }
+        newest = newest
+            .filter(|known: &Arc<aquifer_image::Image>| known.applied() >= image.applied())
+            .or(Some(image));
+    }
+    if let Some(image) = newest {
+        world.observe(&Observation::Store { image: &image, stored: &world.store.objects() });
+    }
+}
+
+/// Whether all nodes serve and have the same entries.
+fn agree(world: &World) -> bool {
+    let applied: BTreeMap<NodeId, _> =
+        world.processes().map(|process| (process.node, process.metadata.image().applied())).collect();
+    let mut indexes = applied.values();
+    let first = indexes.next();
+    applied.len() == world.machines.len() && indexes.all(|other| Some(other) == first)
+}
+
+/// Waits until nothing is in the store that nobody needs.
+async fn collected(world: &Arc<World>) {
+    let mut last = Ok(());
+    let collected = until(SWEEPING_LIMIT, || {
+        let newest =
+            world.processes().map(|process| process.metadata.image()).max_by_key(|image| image.applied());
+        last = match newest {
+            Some(image) => check_orphans(&image, &world.store.objects()),
+            None => Err("no node serves".to_owned()),
+        };
+        last.is_ok()
+    });
+    if !collected.await
+        && let Err(text) = last
+    {
+        world.trace.violation("left-overs are collected", format_args!("{text}"));
+    }
+}
