@@ -244,6 +244,8 @@ impl Cluster {
     /// # Panics
     /// If they do not end in time.
     pub async fn stop(mut self) {
+        // All at once: what is left of a quorum one by one decides nothing any more.
+        self.again.keys().for_each(|node| self.signal(*node, "-TERM"));
         for (node, mut process) in std::mem::take(&mut self.again) {
             assert!(process.stop(LIMIT).await, "node {node} does not stop");
         }
