@@ -131,7 +131,7 @@ fn begin(world: &Arc<World>, fault: Fault) {
         }
         Fault::Move => ask(world, node, |world, process| async move { move_some(&world, &process).await }),
         Fault::FalseFence => {
-            ask(world, node, |world, process| async move { fence_somebody(&world, &process).await })
+            ask(world, node, |world, process| async move { fence_somebody(&world, &process).await });
         }
         Fault::LeadTransfer => ask(world, node, |world, process| async move {
             if let Some(quorum) = &process.quorum {
@@ -139,7 +139,7 @@ fn begin(world: &Arc<World>, fault: Fault) {
             }
         }),
         Fault::DeleteRecords => {
-            ask(world, node, |world, process| async move { delete_some(&world, &process).await })
+            ask(world, node, |world, process| async move { delete_some(&world, &process).await });
         }
     }
 }

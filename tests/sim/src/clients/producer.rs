@@ -145,7 +145,7 @@ impl Producer {
                     );
                     match error {
                         AppendError::NotLeader | AppendError::Storage(_) => {
-                            self.leader.after(&self.world, None)
+                            self.leader.after(&self.world, None);
                         }
                         AppendError::Full(_) | AppendError::NotEnoughReplicas { .. } => {}
                         _ if leader_epoch < self.known_epoch => self.leader.after(&self.world, None),
