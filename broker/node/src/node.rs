@@ -198,7 +198,7 @@ impl Node {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Stops gracefully: has others lead what it led, answers what was asked, offloads everything, leaves nothing in the
