@@ -214,7 +214,7 @@ impl Host {
         write("etc/hostname", &format!("h{}\n", self.number));
         write("etc/machine-id", "");
         write(
-            "etc/systemd/network/host0.network",
+            "etc/systemd/network/10-host0.network",
             &format!(
                 "[Match]\nName=host0\n[Network]\nAddress={}/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n",
                 self.address()
