@@ -117,8 +117,10 @@ async fn a_full_store_and_then_a_full_wal_are_waited_for() {
     sleep(Duration::from_secs(3)).await;
     let counts = load.counts().await;
     assert_eq!(counts[1], 0, "clients wait, and hear nothing worse");
+    load.rest().await;
     disk.free();
     let took = settled(&node, LIMIT).await;
+    load.go().await;
     load.run(500).await;
     load.stop().await;
     settled(&node, LIMIT).await;
