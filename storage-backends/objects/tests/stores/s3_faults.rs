@@ -147,6 +147,23 @@ async fn a_store_that_is_down_is_unavailable_and_then_is_back() {
 }
 
 #[tokio::test]
+async fn what_minio_acknowledged_is_there_after_a_kill() {
+    let Some(mut site) = site().await else { return };
+    for seed in 0..8 {
+        site.direct
+            .put_new(&format!("acknowledged/{seed}"), vec![pattern(seed, 1 << 20)])
+            .await
+            .expect("new");
+    }
+    site.minio.kill();
+    site.minio.restart().await.expect("it starts again");
+    for seed in 0..8 {
+        let found = site.direct.get(&format!("acknowledged/{seed}")).await.expect("it was acknowledged");
+        assert!(found == pattern(seed, 1 << 20), "{seed}");
+    }
+}
+
+#[tokio::test]
 async fn wrong_credentials_and_missing_buckets_are_told_at_once() {
     let Some(site) = site().await else { return };
     let wrong = open_store("s3://bucket", &quick(&site.minio.endpoint(), "wrong-secret")).await;
