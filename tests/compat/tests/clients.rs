@@ -266,7 +266,8 @@ fn advertised(said: &str) -> Vec<String> {
         .filter_map(|line| {
             let (name, rest) = line.trim().split_once('(')?;
             let versions = rest.split_once("): ")?.1.split(" [").next()?;
-            (versions != "UNSUPPORTED").then(|| format!("{name} {}", versions.replace(" to ", "–")))
+            (!versions.starts_with("UNSUPPORTED"))
+                .then(|| format!("{name} {}", versions.replace(" to ", "–")))
         })
         .collect();
     found.sort();
