@@ -292,7 +292,7 @@ mod tests {
     fn a_lost_tail_is_found() {
         let lost = history(&["s 2", "a 0 0 0", "a 0 1 1", "b 0 0", "r 0 0 0", "e 0 1"]);
         let loss = Loss::Lost { partition: 0, offset: 1, number: 1 };
-        assert_eq!(lost.losses(PLAIN), [loss.clone()]);
+        assert_eq!(lost.losses(PLAIN), std::slice::from_ref(&loss));
         assert_eq!(lost.losses(ONCE), [loss, Loss::Missing { partition: 0, number: 1 }]);
     }
 
