@@ -204,7 +204,7 @@ impl Supervisor {
         tokio::select! {
             biased;
             Some(order) = self.orders.recv() => self.carry_out(order, &body, Some(process)).await,
-            reason = body.failed(), if self.planted != Some(Planted::IgnoredFence) => {
+            reason = body.failed() => {
                 event!(self.trace, "node {node}: fails: {reason}");
                 machine.ended(reason);
                 self.end(&body, Some(process), false);

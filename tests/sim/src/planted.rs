@@ -20,8 +20,6 @@ pub enum Planted {
     BlankMirror,
     /// Produce is answered before the records are durable.
     EarlyAnswer,
-    /// A broker that was taken for dead lives on.
-    IgnoredFence,
     /// Whatever is in the store and not committed is deleted at once.
     EagerSweeper,
     /// Nobody collects what uploads left behind.
@@ -36,14 +34,13 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 12] = [
+    pub const ALL: [Planted; 11] = [
         Planted::LyingDisk,
         Planted::ForgetfulLog,
         Planted::LosingStore,
         Planted::RottingStore,
         Planted::BlankMirror,
         Planted::EarlyAnswer,
-        Planted::IgnoredFence,
         Planted::EagerSweeper,
         Planted::IdleSweeper,
         Planted::ReusedSequence,
@@ -60,7 +57,6 @@ impl Planted {
             Self::RottingStore => "rotting-store",
             Self::BlankMirror => "blank-mirror",
             Self::EarlyAnswer => "early-answer",
-            Self::IgnoredFence => "ignored-fence",
             Self::EagerSweeper => "eager-sweeper",
             Self::IdleSweeper => "idle-sweeper",
             Self::ReusedSequence => "reused-sequence",

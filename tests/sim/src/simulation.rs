@@ -18,7 +18,7 @@ use crate::machine::Order;
 use crate::nemesis;
 use crate::scenario::Scenario;
 use crate::trace::Trace;
-use crate::world::World;
+use crate::world::{NOON_MS, World};
 
 /// How long a cluster may take to form.
 const FORMING_LIMIT: Duration = Duration::from_secs(60);
@@ -26,8 +26,10 @@ const FORMING_LIMIT: Duration = Duration::from_secs(60);
 const HEALING_LIMIT: Duration = Duration::from_secs(90);
 /// How long a partition may take to be read then.
 const READING_LIMIT: Duration = Duration::from_secs(60);
-/// How long left-overs may take to be collected: an upload's time limit, the delay of removals, and some rounds.
-const SWEEPING_LIMIT: Duration = Duration::from_secs(60);
+/// An upload's time limit, the delay of removals, and some rounds.
+const SWEEPING_TIME: Duration = Duration::from_secs(20);
+/// How much longer it may take until left-overs are collected.
+const SWEEPING_LIMIT: Duration = Duration::from_secs(40);
 /// How often metadata and store are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(700);
 /// How often a condition is looked at that is waited for.
@@ -202,11 +204,14 @@ fn agree(world: &World) -> bool {
 /// Waits until nothing is in the store that nobody needs.
 async fn collected(world: &Arc<World>) {
     let mut last = Ok(());
+    // What was given up in the last moments is due by then.
+    sleep(SWEEPING_TIME).await;
     let collected = until(SWEEPING_LIMIT, || {
+        let now_ms = NOON_MS + i64::try_from(world.trace.elapsed().as_millis()).expect("minutes");
         let newest =
             world.processes().map(|process| process.metadata.image()).max_by_key(|image| image.applied());
         last = match newest {
-            Some(image) => check_orphans(&image, &world.store.objects()),
+            Some(image) => check_orphans(&image, &world.store.objects(), now_ms),
             None => Err("no node serves".to_owned()),
         };
         last.is_ok()

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::{Checker, Observation};
 use crate::world::numbered;
 use aquifer_image::{Image, ObjectState};
+use aquifer_types::ObjectId;
 
 /// Every object that the metadata need is in the store, as long as it was written.
 #[derive(Debug, Default)]
@@ -33,10 +34,22 @@ impl Checker for ObjectsExist {
     }
 }
 
-/// With nothing under way, whatever is in the store is committed: the rest was left behind, and is to be collected.
-pub(crate) fn check_orphans(image: &Image, stored: &BTreeMap<String, u64>) -> Result<(), String> {
-    let needed = |id| matches!(image.object(id), Some(ObjectState::Committed { .. }));
-    let orphans: Vec<_> = numbered(stored).into_keys().filter(|id| !needed(*id)).collect();
+/// How much later than it is due something may be collected.
+const LATE_MS: i64 = 15_000;
+
+/// Whatever is in the store is committed, or known to the metadata and not long overdue to be removed.
+pub(crate) fn check_orphans(
+    image: &Image,
+    stored: &BTreeMap<String, u64>,
+    now_ms: i64,
+) -> Result<(), String> {
+    let overdue = |id: &ObjectId| match image.object(*id) {
+        None => true,
+        Some(ObjectState::Committed { .. }) => false,
+        Some(ObjectState::Prepared { deadline_ms, .. }) => deadline_ms + LATE_MS < now_ms,
+        Some(ObjectState::Marked { at_ms, .. }) => at_ms + LATE_MS < now_ms,
+    };
+    let orphans: Vec<_> = numbered(stored).into_keys().filter(overdue).collect();
     match orphans.is_empty() {
         true => Ok(()),
         false => Err(format!("nobody needs and nobody removes {orphans:?}")),
