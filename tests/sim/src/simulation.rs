@@ -204,8 +204,10 @@ fn agree(world: &World) -> bool {
 /// Waits until nothing is in the store that nobody needs.
 async fn collected(world: &Arc<World>) {
     let mut last = Ok(());
-    // What was given up in the last moments is due by then.
-    sleep(SWEEPING_TIME).await;
+    // What was given up in the last moments is due by then. Idle time is not free: some runs wait for it.
+    if world.scenario.seed.is_multiple_of(4) {
+        sleep(SWEEPING_TIME).await;
+    }
     let collected = until(SWEEPING_LIMIT, || {
         let now_ms = NOON_MS + i64::try_from(world.trace.elapsed().as_millis()).expect("minutes");
         let newest =
