@@ -140,7 +140,7 @@ mod tests {
         for checker in &mut checkers {
             before.iter().for_each(|one| checker.observe(one).expect("fine so far"));
         }
-        checkers.iter_mut().find(|checker| checker.observe(last).is_err()).map(|checker| checker.name())
+        checkers.iter_mut().find_map(|checker| checker.observe(last).is_err().then(|| checker.name()))
     }
 
     #[test]
