@@ -133,7 +133,7 @@ impl BrokerLayers {
 fn write_quorum(text: &mut String, quorum: &Quorum) -> Result {
     let status = quorum.status();
     let leads = u64::from(status.role == Role::Leader);
-    single(text, "aquifer_quorum_leader", false, "1 if this member leads the quorum.", leads)?;
+    single(text, "aquifer_quorum_leader", false, "Whether this member leads the quorum.", leads)?;
     single(text, "aquifer_quorum_voters", false, "Voters of the quorum.", status.voters.len() as u64)?;
     single(text, "aquifer_quorum_applied_index", false, "Last entry applied.", status.applied.get())?;
     if let Some(free) = status.free_bytes {
