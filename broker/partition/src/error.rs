@@ -88,10 +88,10 @@ pub enum AppendError {
     /// Transactions are not built yet. (INVALID_TXN_STATE, which no client retries)
     #[error("this broker does not support transactions yet: use a producer without transactional.id")]
     Transactional,
-    /// acks=all on a topic that wants more copies of each record than the write-ahead log makes. (NOT_ENOUGH_REPLICAS)
+    /// acks=all on a topic that wants more copies of each record than the write-ahead log makes now. (NOT_ENOUGH_REPLICAS)
     #[error(
-        "the topic wants min.insync.replicas={wanted}, but an acknowledged record is in {copies} copies of the write-ahead \
-         log: lower the topic's min.insync.replicas"
+        "the topic wants min.insync.replicas={wanted}, and the write-ahead log has {copies} copies now: brokers that would \
+         mirror it are away (wal.min.copies), or it has no mirrors (wal.mode=local)"
     )]
     NotEnoughReplicas {
         /// `min.insync.replicas`.

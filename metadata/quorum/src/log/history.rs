@@ -149,10 +149,7 @@ proptest! {
     #[test]
     fn any_history_in_memory_reads_back_as_written(steps in prop::collection::vec(step(), 1..24)) {
         let memory = MemoryStorage::new();
-        let reopen = || -> Arc<dyn LogBackend> {
-            memory.open();
-            Arc::new(memory.clone())
-        };
+        let reopen = || -> Arc<dyn LogBackend> { Arc::new(memory.open()) };
         tokio::runtime::Runtime::new().unwrap().block_on(run(steps, reopen));
     }
 }

@@ -9,6 +9,7 @@ use openraft::testing::{blank_ent, log_id};
 use tempfile::TempDir;
 
 use super::backend::{LogBackend, WriteBatch};
+use super::memory::Opening;
 use super::{EntryError, FORMAT, MemoryStorage, RaftLog, SledLog};
 use crate::machine::Machine;
 use crate::raft::{Entry, Proposal, TypeConfig, Vote};
@@ -28,7 +29,7 @@ impl StoreBuilder<TypeConfig, RaftLog, Machine, TempDir> for OnSled {
 
 impl StoreBuilder<TypeConfig, RaftLog, Machine, ()> for InMemory {
     async fn build(&self) -> Result<((), RaftLog, Machine), StorageError<TypeConfig>> {
-        let memory = Arc::new(MemoryStorage::new());
+        let memory = Arc::new(MemoryStorage::new().open());
         let (log, machine) = store(memory.clone(), memory);
         Ok(((), log, machine))
     }
@@ -49,7 +50,7 @@ fn open(backend: Arc<dyn LogBackend>) -> RaftLog {
 fn backends() -> Vec<(Option<TempDir>, Arc<dyn LogBackend>)> {
     let dir = tempfile::tempdir().unwrap();
     let sled = Arc::new(SledLog::open(&dir.path().join("log")).unwrap());
-    vec![(Some(dir), sled), (None, Arc::new(MemoryStorage::new()))]
+    vec![(Some(dir), sled), (None, Arc::new(MemoryStorage::new().open()))]
 }
 
 fn blank(index: u64) -> Entry {
@@ -94,14 +95,15 @@ async fn what_was_synced_is_there_after_a_reopening() {
 #[tokio::test]
 async fn a_crash_of_the_memory_takes_back_what_was_not_synced() {
     let memory = MemoryStorage::new();
-    let mut log = open(Arc::new(memory.clone()));
+    let opening = Arc::new(memory.open());
+    let mut log = open(opening.clone());
     log.blocking_append((0..5).map(blank)).await.unwrap();
     let overwrite = WriteBatch { remove: 3..5, put: vec![(3, vec![0xff])], ..WriteBatch::default() };
-    memory.write(overwrite).unwrap();
+    opening.write(overwrite).unwrap();
     memory.crash();
-    assert!(memory.write(WriteBatch::default()).is_err(), "a crashed process writes no more");
-    memory.open();
-    let log = open(Arc::new(memory));
+    assert!(opening.write(WriteBatch::default()).is_err(), "a crashed process writes no more");
+    let log = open(Arc::new(memory.open()));
+    assert!(opening.write(WriteBatch::default()).is_err(), "nor when the next one runs");
     assert_eq!(log.clone().try_get_log_entries(..).await.unwrap().len(), 5);
 }
 
@@ -186,7 +188,7 @@ fn opening_error(backend: &Arc<dyn LogBackend>) -> EntryError {
 
 /// A backend whose disk fails at the first sync and says success ever after, as ext4 does after EIO.
 struct FailsOnce {
-    inner: MemoryStorage,
+    inner: Opening,
     failed: std::sync::atomic::AtomicBool,
 }
 
@@ -214,7 +216,7 @@ impl LogBackend for FailsOnce {
 
 #[tokio::test]
 async fn after_a_failed_sync_nothing_is_ever_reported_durable() {
-    let mut log = open(Arc::new(FailsOnce { inner: MemoryStorage::new(), failed: false.into() }));
+    let mut log = open(Arc::new(FailsOnce { inner: MemoryStorage::new().open(), failed: false.into() }));
     let first = log.save_vote(&Vote::new(1, 7)).await.unwrap_err();
     assert!(first.to_string().contains("could not be synced"), "{first}");
     assert!(log.save_vote(&Vote::new(2, 7)).await.is_err());
