@@ -9,7 +9,7 @@ use aquifer_types::{LogIndex, SegmentId};
 use aquifer_wal::{MirrorCopy, MirrorStore};
 use bytes::Bytes;
 use tokio::time::timeout;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::channels::{
     Copy, READ_BYTES, Read, Said, Seal, Sealed, WAL_MIRROR, WAL_READ, WAL_SEAL, decode, encode, join_frames,
@@ -104,7 +104,7 @@ impl Member {
             Ok(tail) => Sealed::from(tail),
             Err(refusal) => Sealed::Abstains(refusal.to_string()),
         };
-        info!(segment = %copy.segment, owner = %copy.owner, epoch, ?sealed, "sealed a mirrored WAL segment");
+        debug!(segment = %copy.segment, owner = %copy.owner, epoch, ?sealed, "sealed a mirrored WAL segment");
         Ok(encode(&sealed))
     }
 

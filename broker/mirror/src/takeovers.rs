@@ -101,7 +101,13 @@ impl<C: Copies + 'static> Takeovers<C> {
             let end = image.stream(image.partition(topic, index)?.data)?.end;
             Some((image.topic(topic)?.name.to_string(), index, end))
         };
-        Ok(Surrender { taken, goes_on_at: led.into_iter().filter_map(goes_on).collect() })
+        let goes_on_at: Vec<_> = led.into_iter().filter_map(goes_on).collect();
+        if !taken.given_up.is_empty() {
+            for (topic, partition, offset) in &goes_on_at {
+                warn!(topic, partition, offset, "what was acknowledged from this offset on is given up");
+            }
+        }
+        Ok(Surrender { taken, goes_on_at })
     }
 
     /// Brokers whose takeover does not come to an end here, and why: copies are missing, or the store is away.
@@ -110,18 +116,14 @@ impl<C: Copies + 'static> Takeovers<C> {
     }
 
     /// Ends what earlier processes of this node left in mirrored segments, before it writes new ones. Waits until it can be done,
-    /// by this broker or by another one.
-    ///
-    /// # Errors
-    /// What no waiting mends.
-    pub async fn end_own(&self) -> Result<(), TakeOverError> {
+    /// by this broker, by another one, or because an operator gave up what is missing.
+    pub async fn end_own(&self) {
         let (owner, mut told) = (self.recoverer.node, None::<Instant>);
         while self.recoverer.metadata.image().segments_left_by(owner).next().is_some() {
             match self.recoverer.take_over(owner, Loss::Refused).await {
                 Ok(Taken { segments, records, .. }) => {
                     info!(?segments, records, "ended what an earlier process of this node left in the WAL");
                 }
-                Err(error @ TakeOverError::Contradiction { .. }) => return Err(error),
                 Err(error) => {
                     if told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
                         told = Some(Instant::now());
@@ -133,7 +135,6 @@ impl<C: Copies + 'static> Takeovers<C> {
             }
         }
         self.tell_blocked.send_if_modified(|blocked| blocked.remove(&owner).is_some());
-        Ok(())
     }
 }
 
@@ -216,9 +217,10 @@ fn dead(image: &Image) -> impl Iterator<Item = NodeId> {
 
 fn dead_now(image: &Image, owner: NodeId) -> bool {
     let fenced = image.broker(owner).is_some_and(|broker| !broker.is_live());
-    let only_there = || image.segments_of(owner).any(|segment| segment.members.is_empty());
-    fenced
-        && (image.segments_left_by(owner).next().is_some() || (image.led_count(owner) > 0 && !only_there()))
+    let left = image.segments_left_by(owner).next().is_some() || image.led_count(owner) > 0;
+    // What it wrote while nobody mirrored it comes before what others have: both wait for its disk.
+    let only_there = image.segments_of(owner).any(|segment| segment.members.is_empty());
+    fenced && left && !only_there
 }
 
 /// How many brokers should begin before this one: live members of the owner's segments, then the others, by id.

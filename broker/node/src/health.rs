@@ -4,6 +4,7 @@ use aquifer_coordinator::Groups;
 use aquifer_partition::Partitions;
 use aquifer_quorum::Quorum;
 use aquifer_runtime::TaskGroup;
+use aquifer_stream::Streams;
 
 use crate::http::Health;
 use crate::metrics::Page;
@@ -22,6 +23,7 @@ pub(crate) struct NodeHealth {
 pub(crate) struct BrokerHealth {
     pub(crate) partitions: Partitions,
     pub(crate) groups: Groups,
+    pub(crate) streams: Streams,
 }
 
 impl Health for NodeHealth {
@@ -30,6 +32,11 @@ impl Health for NodeHealth {
         let broker = self.broker.as_ref();
         let all_open = broker.is_none_or(|broker| broker.partitions.all_open());
         readiness(stopping, all_open, broker.map_or(0, |broker| broker.groups.still_loading()))?;
+        if broker.is_some_and(|broker| broker.streams.stats().wal_copies == 0) {
+            return Err(
+                "too few brokers mirror this node's WAL (wal.min.copies): nothing is acknowledged".to_owned()
+            );
+        }
         if self.quorum.as_ref().is_some_and(|quorum| quorum.leader().is_none()) {
             return Err("the metadata quorum has no leader that is known here".to_owned());
         }

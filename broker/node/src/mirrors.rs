@@ -86,7 +86,7 @@ impl Mirrors {
         broker_epoch: BrokerEpoch,
         tell: &watch::Sender<Option<Takeovers<PeerCopies>>>,
         tasks: &TaskGroup,
-    ) -> Attempt<Takeovers<PeerCopies>> {
+    ) -> Takeovers<PeerCopies> {
         let recoverer = Recoverer {
             copies: PeerCopies::new(self.port.peers.clone(), Some(left.clone())),
             metadata: metadata.clone(),
@@ -98,9 +98,9 @@ impl Mirrors {
         };
         let takeovers = Takeovers::start(recoverer, tasks);
         tell.send_replace(Some(takeovers.clone()));
-        takeovers.end_own().await?;
+        takeovers.end_own().await;
         left.forget();
-        Ok(takeovers)
+        takeovers
     }
 
     /// Keeps copies until their owners have gone on without this broker, which left, or `limit` is over; then ends.

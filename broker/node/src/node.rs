@@ -159,6 +159,7 @@ impl Node {
             broker: broker.as_ref().map(|broker| BrokerHealth {
                 partitions: broker.partitions.clone(),
                 groups: broker.groups.clone(),
+                streams: broker.streams.clone(),
             }),
             quorum: quorum.clone(),
             serving: serving.clone(),
@@ -303,7 +304,7 @@ impl Ground {
             mirrors.offer(&metadata, epoch).await?;
             let left = OwnCopies::new(node, disk_id, &wal.recovered);
             takeovers = Some(
-                mirrors.take_over(left, (&metadata, &store, &clock), epoch, &tell_takeovers, storing).await?,
+                mirrors.take_over(left, (&metadata, &store, &clock), epoch, &tell_takeovers, storing).await,
             );
             mirroring = mirrors.mirroring(storage, storing);
         }

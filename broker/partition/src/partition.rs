@@ -204,8 +204,10 @@ impl Partition {
     pub fn append(&self, records: BytesMut, request: &AppendRequest) -> Result<Appended, AppendError> {
         let config = self.config();
         // The nominal replication factor has no say: it is not what survives a lost disk.
-        let (wanted, copies) = (config.min_insync_replicas, self.stream.copies());
-        if request.acks_all && request.origin == Origin::Client && copies < wanted {
+        // Without any, as while brokers that mirror the log are away, nothing is taken: it would wait, and be sent again.
+        let wanted = if request.acks_all { config.min_insync_replicas } else { 1 };
+        let copies = self.stream.copies();
+        if request.origin == Origin::Client && copies < wanted {
             return Err(AppendError::NotEnoughReplicas { wanted, copies });
         }
         let now_ms = self.clock.wall_ms();

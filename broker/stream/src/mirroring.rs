@@ -13,7 +13,7 @@ use std::time::Duration;
 use aquifer_client::{MetadataClient, ProposeError};
 use aquifer_image::{Image, Outcome, RollSegment, SegmentMember};
 use aquifer_types::{DiskId, NodeId, SegmentId};
-use aquifer_wal::{Ensemble, Member, Mirror, MirrorAcks, MirrorHealth, RollEvent, RollStep, Rolling};
+use aquifer_wal::{Ensemble, Lsn, Member, Mirror, MirrorAcks, MirrorHealth, RollEvent, RollStep, Rolling};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
@@ -21,8 +21,11 @@ use uuid::Uuid;
 
 use crate::shared::Shared;
 
-/// How long members that just failed are left out even if that leaves too few.
+/// How long members that just failed are left out, at first, even if that leaves too few; twice as long after each segment in
+/// which nothing was committed.
 const UNFORGIVEN: Duration = Duration::from_secs(1);
+/// The longest such time.
+const UNFORGIVEN_MAX: Duration = Duration::from_secs(30);
 /// Pause between two looks for members while there are too few, if the metadata tells nothing new.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How long it is waited, at first, before a segment with fewer copies than wanted is rolled to one with more: several
@@ -136,6 +139,19 @@ pub(crate) struct Roller {
     /// When the present segment may give way to one with more copies.
     grow_at: Instant,
     frozen_at: Option<Instant>,
+    /// Where the present segment begins, if an earlier one of this process ended there.
+    rolled_at: Option<Lsn>,
+    /// When it began.
+    began: Instant,
+    /// How long members that just failed are left out even if that leaves too few.
+    unforgiven: Duration,
+}
+
+/// What came of a roll.
+enum Log {
+    Alive,
+    /// It ended meanwhile, by a failure or a shutdown: nothing is rolled any more.
+    Ended,
 }
 
 impl Roller {
@@ -155,6 +171,9 @@ impl Roller {
             grow_after: GROW_AFTER,
             grow_at: Instant::now() + GROW_AFTER,
             frozen_at: None,
+            rolled_at: None,
+            began: Instant::now(),
+            unforgiven: UNFORGIVEN,
         }
     }
 
@@ -171,15 +190,21 @@ impl Roller {
             let present = health.borrow_and_update().clone();
             let image = images.borrow_and_update().clone();
             if let Some(without) = self.without(&present, &image) {
-                self.grow_after = (self.grow_after * 2).min(GROW_AFTER_MAX);
-                self.roll(without).await?;
-                continue;
+                self.grow_after = match self.began.elapsed() > GROW_AFTER_MAX {
+                    true => GROW_AFTER,
+                    false => (self.grow_after * 2).min(GROW_AFTER_MAX),
+                };
+                match self.roll(without).await? {
+                    Log::Alive => continue,
+                    Log::Ended => return Ok(()),
+                }
             }
             let may_grow = self.could_grow(&image);
             if may_grow && Instant::now() >= self.grow_at {
-                self.grow_after = GROW_AFTER.max(self.grow_after / 2);
-                self.roll(Vec::new()).await?;
-                continue;
+                match self.roll(Vec::new()).await? {
+                    Log::Alive => continue,
+                    Log::Ended => return Ok(()),
+                }
             }
             tokio::select! {
                 changed = health.changed() => if changed.is_err() {
@@ -222,15 +247,20 @@ impl Roller {
         self.mirroring.pick(image, self.shared.node, &[]).is_some_and(|best| best.len() > self.members.len())
     }
 
-    async fn roll(&mut self, without: Vec<Member>) -> Result<(), Overruled> {
+    async fn roll(&mut self, without: Vec<Member>) -> Result<Log, Overruled> {
         let mut step = self.rolling.on(RollEvent::Wanted(without));
         loop {
             let event = match step {
-                RollStep::Wait => return Ok(()),
+                RollStep::Wait => return Ok(Log::Alive),
                 RollStep::Freeze => {
                     // A log that has ended does not roll; whoever asks it is told why.
-                    let Ok(frozen) = self.shared.wal.freeze().await else { return Ok(()) };
+                    let Ok(frozen) = self.shared.wal.freeze().await else { return Ok(Log::Ended) };
                     self.frozen_at = Some(Instant::now());
+                    // A segment in which nothing was committed: nobody took it. Each costs a file and an entry of the quorum.
+                    self.unforgiven = match self.rolled_at == Some(frozen.end) {
+                        true => (self.unforgiven * 2).min(UNFORGIVEN_MAX),
+                        false => UNFORGIVEN,
+                    };
                     RollEvent::Frozen(frozen.end)
                 }
                 RollStep::Choose { without } => RollEvent::Chosen(self.choose(&without).await),
@@ -250,7 +280,7 @@ impl Roller {
     async fn choose(&self, without: &[Member]) -> Option<Vec<Member>> {
         let mut changes = self.shared.metadata.changes();
         let image = changes.borrow_and_update().clone();
-        let unforgiven = self.frozen_at.is_some_and(|since| since.elapsed() < UNFORGIVEN);
+        let unforgiven = self.frozen_at.is_some_and(|since| since.elapsed() < self.unforgiven);
         let nodes: Vec<_> = without.iter().map(|member| NodeId(member.node)).collect();
         let chosen = self
             .mirroring
@@ -292,21 +322,22 @@ impl Roller {
         }
     }
 
-    async fn resume(&mut self, segment: u64, members: Vec<Member>) -> Result<(), Overruled> {
+    async fn resume(&mut self, segment: u64, members: Vec<Member>) -> Result<Log, Overruled> {
         let (id, copies) = (SegmentId(segment), members.len() + 1);
-        let end = self.shared.wal.usage().committed.0;
+        let end = self.shared.wal.usage().committed;
         let ensemble = self.mirroring.ensemble(id, &members);
         // A log that has ended does not go on; whoever asks it is told why.
         if self.shared.wal.resume(segment, ensemble).await.is_err() {
-            return Ok(());
+            return Ok(Log::Ended);
         }
-        self.shared.segments.rolled(end, id, copies);
+        self.shared.segments.rolled(end.0, id, copies);
+        (self.rolled_at, self.began) = (Some(end), Instant::now());
         let frozen = self.frozen_at.take().map(|since| since.elapsed());
         info!(segment, copies, ?frozen, "rolled the WAL");
         self.members = members;
         self.grow_at = Instant::now() + self.grow_after;
         // What the old segment's fewer copies hold is repaired by offloading it, so that no mirror copies history.
         self.shared.signals.ask_flush();
-        Ok(())
+        Ok(Log::Alive)
     }
 }

@@ -17,7 +17,7 @@ use crate::cold::ColdReader;
 use crate::lock::lock;
 use crate::marker::{self, Ownership};
 use crate::mirroring::{self, Mirroring, Roller};
-use crate::recovery::{self, Recovery};
+use crate::recovery::{self, Gaps, Recovery};
 use crate::segment::Segments;
 use crate::shared::{Committed, Gauges, Shared, Signals};
 use crate::stream::StreamInner;
@@ -77,7 +77,7 @@ impl Streams {
         let ownership = marker::check(&store, &image, cluster, first_start, config.store_wait).await?;
         check_wal_is_there(&image, node, wal.blank && !config.accept_blank_wal)?;
         let recovered = only_here(&image, node, std::mem::take(&mut wal.recovered))?;
-        let recovery = recovery::split(&image, recovered, describe)?;
+        let recovery = recovery::split(&image, recovered, Gaps::Refused, describe)?;
         let listed = match &mirroring {
             Some(mirroring) => mirroring.first_members(&metadata, node).await,
             None => Vec::new(),

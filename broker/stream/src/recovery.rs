@@ -1,6 +1,6 @@
 //! What an earlier process left in the WAL, split by stream. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aquifer_image::Image;
 use aquifer_types::{SegmentId, StreamId};
@@ -23,13 +23,28 @@ pub(crate) struct Recovery {
     pub(crate) orphaned: u64,
 }
 
+/// What is done where a stream's records do not continue: something before them is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gaps {
+    /// That is an error.
+    Refused,
+    /// An operator gave up what is missing: what follows it cannot be kept either.
+    GivenUp,
+}
+
 /// Splits recovered records by stream and checks them against what the metadata has committed.
 ///
 /// Records below a stream's committed end are dropped, as are those of streams that no longer exist. What is left
 /// must continue each stream without a gap and without an overlap.
-pub(crate) fn split(image: &Image, recovered: Recovered, describe: Describe) -> Result<Recovery, OpenError> {
+pub(crate) fn split(
+    image: &Image,
+    recovered: Recovered,
+    gaps: Gaps,
+    describe: Describe,
+) -> Result<Recovery, OpenError> {
     let mut recovery = Recovery::default();
     let mut ends = BTreeMap::<StreamId, u64>::new();
+    let mut cut = BTreeSet::new();
     for segment in recovered.segments {
         for (lsn, record) in segment.records {
             recovery.end_lsn = recovery.end_lsn.max(lsn.0 + 1);
@@ -45,6 +60,10 @@ pub(crate) fn split(image: &Image, recovered: Recovered, describe: Describe) -> 
             }
             let (first, end) = (record.first_offset, record.end_offset);
             let expected = ends.get(&id).copied().unwrap_or(stream.end);
+            if gaps == Gaps::GivenUp && (first > expected || cut.contains(&id)) {
+                cut.insert(id);
+                continue;
+            }
             if first > expected {
                 return Err(OpenError::Gap { stream: id, expected, found: first });
             }
@@ -117,6 +136,14 @@ mod tests {
     }
 
     fn split_records(records: &[(u64, u64, u64)], payload: &'static [u8]) -> Result<Recovery, OpenError> {
+        split_with(Gaps::Refused, records, payload)
+    }
+
+    fn split_with(
+        gaps: Gaps,
+        records: &[(u64, u64, u64)],
+        payload: &'static [u8],
+    ) -> Result<Recovery, OpenError> {
         let (image, data) = image();
         let record = |(at, &(stream, first_offset, end_offset)): (usize, &(u64, u64, u64))| {
             let stream = if stream == 0 { data } else { stream };
@@ -125,7 +152,7 @@ mod tests {
         };
         let records = records.iter().enumerate().map(record).collect();
         let segment = RecoveredSegment { id: 9, records, verdict: Verdict::Clean };
-        split(&image, Recovered { segments: vec![segment] }, describe)
+        split(&image, Recovered { segments: vec![segment] }, gaps, describe)
     }
 
     #[test]
@@ -144,6 +171,14 @@ mod tests {
         assert!(error.to_string().contains("3..5"), "{error}");
         let error = split_records(&[(0, 1, 2)], b"fine").expect_err("0 is missing");
         assert!(matches!(error, OpenError::Gap { expected: 0, found: 1, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_gap_that_was_given_up_ends_its_stream() {
+        let records = [(0, 0, 3), (0, 5, 6), (0, 3, 4)];
+        let recovery = split_with(Gaps::GivenUp, &records, b"fine").expect("what is whole is kept");
+        let tail: Vec<_> = recovery.tails.values().flatten().map(|(_, b)| (b.first, b.end)).collect();
+        assert_eq!(tail, [(0, 3)]);
     }
 
     #[test]

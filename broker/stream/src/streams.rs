@@ -13,6 +13,9 @@ use crate::stream::StreamInner;
 use crate::upload::oldest_needed;
 use crate::{OpenError, ShutdownError, Stream, TrimError};
 
+/// How long the last frames may take at a shutdown. A log that is frozen for want of mirrors does not end by itself.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
 /// What producers should do about the WAL's filling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backpressure {
@@ -201,7 +204,13 @@ impl Streams {
         if nothing_left {
             shared.wal.trim(aquifer_wal::Lsn(oldest_needed(shared)));
         }
-        let closed = shared.wal.close().await;
+        let closed = match tokio::time::timeout(CLOSE_LIMIT, shared.wal.close()).await {
+            Ok(closed) => closed,
+            Err(_) => {
+                shared.wal.fence("it was closed while too few mirrors hold what was appended");
+                shared.wal.close().await
+            }
+        };
         shared.stop.cancel();
         match closed {
             Ok(()) => {}

@@ -10,6 +10,8 @@ use crate::mirror::{Board, Mirror, MirrorAcks};
 
 /// A member that owes something for so long is slow: if there are others, the segment is rolled without it.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// What may be queued before any member has granted something: it must fit the smallest window.
+const UNGRANTED_BYTES: u64 = 4 << 20;
 /// Room that records leave: with it a member that is full can still be told what was trimmed.
 const TELLING_BYTES: u64 = 4 * BLOCK as u64;
 
@@ -163,7 +165,8 @@ impl Ensemble {
 
     /// The same for records that are still to be queued: they may wait for a first grant.
     pub(crate) fn granted(&self) -> u64 {
-        self.granting().map(Path::record_room).min().unwrap_or(u64::MAX)
+        let without = if self.paths.is_empty() { u64::MAX } else { UNGRANTED_BYTES };
+        self.granting().map(Path::record_room).min().unwrap_or(without)
     }
 
     /// How much of what it may hold the fullest member holds, in percent.

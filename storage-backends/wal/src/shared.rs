@@ -63,6 +63,7 @@ struct Queue<T> {
     /// Bytes that the ring takes before something is trimmed, and bytes of all its files.
     room: u64,
     total: u64,
+    files_used: u64,
     mirrors_percent: u64,
     /// What is in frames and not trimmed: the LSN after the last record of each, and bytes.
     marks: VecDeque<(u64, u64)>,
@@ -76,6 +77,8 @@ pub(crate) struct Framed {
     pub(crate) end: u64,
     pub(crate) room: u64,
     pub(crate) total: u64,
+    /// Bytes of files that cannot be written before something is trimmed.
+    pub(crate) files_used: u64,
     pub(crate) mirrors_percent: u64,
 }
 
@@ -91,6 +94,7 @@ impl<T> Shared<T> {
                 closing: false,
                 room: 0,
                 total: 0,
+                files_used: 0,
                 mirrors_percent: 0,
                 marks: VecDeque::new(),
             }),
@@ -206,6 +210,7 @@ impl<T> Shared<T> {
             unoffloaded_bytes: framed + queue.queued_bytes,
             used_bytes: queue.used(),
             capacity_bytes: self.capacity_bytes,
+            files_percent: queue.files_used * 100 / self.capacity_bytes.max(1),
             mirrors_percent: queue.mirrors_percent,
             committed: Lsn(self.committed_end()),
             appended: Lsn(queue.next_lsn),
@@ -265,6 +270,7 @@ impl<T> Shared<T> {
         queue.queued_bytes -= framed.bytes;
         queue.room = framed.room;
         queue.total = framed.total;
+        queue.files_used = framed.files_used;
         queue.mirrors_percent = framed.mirrors_percent;
         if framed.bytes > 0 {
             queue.marks.push_back((framed.end, framed.bytes));

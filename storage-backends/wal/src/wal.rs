@@ -28,6 +28,9 @@ pub struct Usage {
     pub used_bytes: u64,
     /// `wal.size` in bytes.
     pub capacity_bytes: u64,
+    /// Share of the capacity whose files cannot be written before something is trimmed, in percent. Many short segments take
+    /// files that are nearly empty.
+    pub files_percent: u64,
     /// How much of what they may hold the present segment's mirrors hold, in percent: the fullest one's share.
     pub mirrors_percent: u64,
     /// End of what is durable.

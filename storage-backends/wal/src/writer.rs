@@ -418,8 +418,15 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
     /// Tells the handles how much room is left.
     pub(crate) fn publish(&self, bytes: u64) {
         let (room, total) = (self.ring.room().min(self.ensemble.granted()), self.ring.total());
-        let mirrors_percent = self.ensemble.fill_percent();
-        self.shared.framed(&Framed { bytes, end: self.stamp.touched, room, total, mirrors_percent });
+        let (files_used, mirrors_percent) = (total - self.ring.room(), self.ensemble.fill_percent());
+        self.shared.framed(&Framed {
+            bytes,
+            end: self.stamp.touched,
+            room,
+            total,
+            files_used,
+            mirrors_percent,
+        });
     }
 }
 

@@ -155,7 +155,7 @@ pub(crate) async fn start(
         describe: aquifer_partition::describe,
     };
     let takeovers = Takeovers::start(recoverer, &body.storing);
-    takeovers.end_own().await?;
+    takeovers.end_own().await;
     let links = Links::new(peers.clone(), body.storing.clone());
     let mirroring = machine.wal_mode.copies_and_needed().map(|(copies, needed)| Mirroring {
         copies,

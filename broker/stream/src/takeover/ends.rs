@@ -49,8 +49,8 @@ pub(super) async fn find<C: Copies>(
                 // It answered and cannot be read: it has no vote, and the others are asked what they have.
                 Err(error) => {
                     answers.sealed.retain(|(other, _)| *other != member);
-                    answers.ask_the_others(copies, segment, epoch(image, segment)).await;
                     answers.silent.push((member, error.to_string()));
+                    answers.ask_the_others(copies, segment, epoch(image, segment)).await;
                     continue;
                 }
             },
@@ -126,9 +126,15 @@ impl Answers {
     }
 }
 
+/// The owner's own copy.
+pub(super) fn own_copy(segment: &Segment) -> (Member, CopyOf) {
+    let own = Member { node: segment.owner.get(), disk: segment.disk.get().as_u128() };
+    (own, copy(segment, own))
+}
+
 /// All copies: the mirrors', and the owner's own.
 fn members(segment: &Segment) -> impl Iterator<Item = Member> {
-    let own = Member { node: segment.owner.get(), disk: segment.disk.get().as_u128() };
+    let (own, _) = own_copy(segment);
     let mirrors = segment
         .members
         .iter()

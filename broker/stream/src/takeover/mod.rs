@@ -26,7 +26,7 @@ use tracing::{info, warn};
 
 pub use self::report::{Blocked, GivenUp, TakeOverError};
 use crate::format::Origin;
-use crate::recovery::{self, Recovery};
+use crate::recovery::{self, Gaps, Recovery};
 use crate::shared::object_key;
 use crate::upload::{commit_ranges, put_object};
 use crate::{Batch, Describe};
@@ -144,6 +144,9 @@ impl<C: Copies> Recoverer<C> {
         };
         self.propose(&command).await?;
         info!(%owner, ?segments, records, partitions = command.leaders.len(), "took over what a broker left");
+        for lost in &found.given_up {
+            warn!(%owner, %lost, "gave up what no copy has that answers");
+        }
         Ok(Taken { segments, records, given_up: found.given_up })
     }
 
@@ -159,9 +162,31 @@ impl<C: Copies> Recoverer<C> {
             segments.push(RecoveredSegment { id, records: tail.records, verdict });
             given_up.extend(tail.given_up);
         }
-        let recovery = recovery::split(image, Recovered { segments }, self.describe)
+        if owner == self.node {
+            segments.extend(self.unmirrored(image).await);
+            segments.sort_by_key(|segment| segment.id);
+        }
+        let gaps = match loss {
+            Loss::Refused => Gaps::Refused,
+            Loss::Accepted => Gaps::GivenUp,
+        };
+        let recovery = recovery::split(image, Recovered { segments }, gaps, self.describe)
             .map_err(|error| TakeOverError::Contradiction { owner, reason: error.to_string() })?;
         Ok(Found { ends, recovery, given_up })
+    }
+
+    /// What this node's own disk alone has: segments that were written while nobody mirrored them. Mirrored ones may continue
+    /// them.
+    async fn unmirrored(&self, image: &Image) -> Vec<RecoveredSegment> {
+        let mut found = Vec::new();
+        for segment in image.segments_of(self.node).filter(|segment| segment.members.is_empty()) {
+            let (own, copy) = ends::own_copy(segment);
+            // Of its present segment, and of a disk that was wiped, it has nothing; a gap tells if that matters.
+            if let Ok(records) = self.copies.records(own, copy).await {
+                found.push(RecoveredSegment { id: segment.id.get(), records, verdict: Verdict::Clean });
+            }
+        }
+        found
     }
 
     /// Puts the tails of all streams into one object.

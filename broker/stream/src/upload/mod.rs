@@ -171,15 +171,15 @@ impl Uploader {
     fn look_at_wal(&mut self, now: Instant) {
         let usage = self.shared.wal.usage();
         let capacity = usage.capacity_bytes.max(1);
-        let mirrors_percent = usage.mirrors_percent;
-        let percent = (usage.unoffloaded_bytes.saturating_mul(100) / capacity).max(mirrors_percent);
+        let crowded_percent = usage.mirrors_percent.max(usage.files_percent);
+        let percent = (usage.unoffloaded_bytes.saturating_mul(100) / capacity).max(crowded_percent);
         if self.shared.gauges.wal_percent.swap(percent, Ordering::Relaxed) > percent {
             self.shared.signals.less.notify_waiters();
         }
         let busy_at = capacity / 100 * BUSY_PERCENT;
-        let of_mirrors = mirrors_percent.saturating_sub(BUSY_PERCENT);
-        let of_mirrors = usage.unoffloaded_bytes.saturating_mul(of_mirrors) / mirrors_percent.max(1);
-        let excess = usage.unoffloaded_bytes.saturating_sub(busy_at).max(of_mirrors);
+        let share = crowded_percent.saturating_sub(BUSY_PERCENT);
+        let share = usage.unoffloaded_bytes.saturating_mul(share) / crowded_percent.max(1);
+        let excess = usage.unoffloaded_bytes.saturating_sub(busy_at).max(share);
         if let Some(below) = self.trims.take(now, excess) {
             self.shared.wal.trim(Lsn(below));
         }

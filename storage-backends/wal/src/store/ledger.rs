@@ -37,8 +37,8 @@ impl Ledger {
             carried: Lsn(0),
             fenced: BTreeMap::new(),
         };
-        let last = recovered.segments.last().map(|segment| segment.verdict);
-        let doubtful = last == Some(Verdict::DamagedLast);
+        // In any run of this mirror: a copy that was cut short then still is.
+        let doubtful = recovered.segments.iter().any(|run| run.verdict == Verdict::DamagedLast);
         let mut found = BTreeMap::<u64, Found>::new();
         for (place, record) in recovered.segments.into_iter().flat_map(|segment| segment.records) {
             match Entry::read(place, record)? {
@@ -167,6 +167,10 @@ impl Ledger {
             return Err(Refusal::OldEpoch { segment, promised, asked: epoch });
         }
         copy.open = false;
+        // A recovery that has to wait asks again and again.
+        if let Some(seal) = copy.seal.filter(|seal| seal.epoch == epoch) {
+            return Ok(seal.place);
+        }
         let place = append(Entry::Seal { segment, owner, epoch })?;
         if let Some(old) = copy.seal.replace(Seal { epoch, place }) {
             self.needed.remove(&old.place);
@@ -225,6 +229,11 @@ impl Ledger {
             }
         };
         Some((place, entry))
+    }
+
+    /// What lies at `place` could not be written again: it is tried another time.
+    pub(crate) fn not_carried(&mut self, place: Lsn) {
+        self.carried = place;
     }
 
     /// What lay at `from` is now durable at `to` as well.

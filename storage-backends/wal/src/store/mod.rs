@@ -210,11 +210,12 @@ impl MirrorStore {
             let reason = "it comes from another cluster".to_owned();
             return Err(Refusal::Damaged { segment, reason });
         }
+        // First, so that a log that is nearly full gets emptier all the same.
+        self.make_room();
         self.ledger().accept(segment, &frame, |entry, copy| {
             let tag = Tag::Frame { progress: copy.progress.clone(), frames: frame.header.sequence + 1 };
             self.log(&entry, tag)
         })?;
-        self.make_room();
         self.trim();
         Ok(())
     }
@@ -230,7 +231,9 @@ impl MirrorStore {
             let Some((from, entry)) = ledger.carry() else { return };
             let to = Arc::new(std::sync::OnceLock::new());
             // A log that is too full for this refuses the owners' frames as well, which tells them.
-            let Ok(place) = self.log(&entry, Tag::Carried { from, to: to.clone() }) else { return };
+            let Ok(place) = self.log(&entry, Tag::Carried { from, to: to.clone() }) else {
+                return ledger.not_carried(from);
+            };
             to.set(place).expect("it was just made");
         }
     }
