@@ -25,7 +25,10 @@ const CLUSTER: u64 = 7;
 
 /// The mirrors that can be reached.
 #[derive(Clone, Debug, Default)]
-struct Stores(BTreeMap<u32, MirrorStore>);
+struct Stores(BTreeMap<u32, MirrorStore>, Own);
+
+/// What the owner's own disk has, by segment.
+type Own = BTreeMap<u64, Vec<(Lsn, Record)>>;
 
 impl Stores {
     fn of(&self, member: Member) -> Result<&MirrorStore, CopyError> {
@@ -43,6 +46,10 @@ impl Copies for Stores {
     }
 
     async fn records(&self, member: Member, of: CopyOf) -> Result<Vec<(Lsn, Record)>, CopyError> {
+        if member.node == OWNER.get() {
+            let own = self.1.get(&of.segment).cloned();
+            return own.ok_or_else(|| CopyError::Abstains("nothing of it".to_owned()));
+        }
         let mut frames = Vec::new();
         loop {
             let part = self.of(member)?.read(of, frames.len(), 1 << 16).map_err(said)?;
@@ -79,6 +86,7 @@ struct Owner<'a> {
     segment: SegmentId,
     topic: TopicId,
     ends: BTreeMap<i32, u64>,
+    own: Own,
 }
 
 async fn register(node: &Node, id: NodeId) -> BrokerEpoch {
@@ -142,7 +150,17 @@ impl<'a> Owner<'a> {
         let ensemble = ensemble(&stores, segment, needed, &tasks);
         let sink = |tags: &mut Vec<()>| tags.clear();
         let wal = log.start_with(segment.get(), ensemble, sink, &tasks).await.expect("starts");
-        Self { node, tasks, stores, broker_epoch, wal, segment, topic, ends: BTreeMap::new() }
+        Self {
+            node,
+            tasks,
+            stores,
+            broker_epoch,
+            wal,
+            segment,
+            topic,
+            ends: BTreeMap::new(),
+            own: Own::new(),
+        }
     }
 
     /// Appends a batch to a partition, and waits until it is acknowledged.
@@ -154,11 +172,17 @@ impl<'a> Owner<'a> {
         *end = batch.end;
         let (first_offset, end_offset) = (batch.first, batch.end);
         let record = Record { stream: stream.get(), first_offset, end_offset, payload: batch.payload };
-        let lsn = self.wal.append(record, ()).expect("there is room");
+        let lsn = self.wal.append(record.clone(), ()).expect("there is room");
+        self.own.entry(self.segment.get()).or_default().push((lsn, record));
         self.wal.committed(lsn).await.expect("the disks work");
     }
 
     async fn roll(&mut self) {
+        self.roll_to(chosen(self.node)).await;
+    }
+
+    async fn roll_to(&mut self, members: Vec<SegmentMember>) {
+        let alone = members.is_empty();
         let end = self.wal.freeze().await.expect("alive").end;
         let roll = RollSegment {
             segment: self.segment,
@@ -166,11 +190,14 @@ impl<'a> Owner<'a> {
             node: OWNER,
             broker_epoch: self.broker_epoch,
             disk: disk_of(OWNER),
-            members: chosen(self.node),
+            members,
             needed: 0,
         };
         self.segment = opened(self.node.metadata.propose(roll).await.expect("rolled"));
-        let ensemble = ensemble(&self.stores, self.segment, 0, &self.tasks);
+        let ensemble = match alone {
+            true => Ensemble::alone(),
+            false => ensemble(&self.stores, self.segment, 0, &self.tasks),
+        };
         self.wal.resume(self.segment.get(), ensemble).await.expect("alive");
     }
 
@@ -309,18 +336,73 @@ async fn of_two_recoverers_one_entry_counts() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_nobody_mirrored_is_ended_together_with_what_came_before_and_after() {
+    let world = World::new(5).await;
+    let node = world.start().await;
+    let mut owner = Owner::new(&node, 0).await;
+    owner.write(0, 3, 100).await;
+    owner.roll_to(Vec::new()).await;
+    owner.write(0, 2, 100).await;
+    owner.roll().await;
+    owner.write(0, 4, 100).await;
+    owner.fence().await;
+    let other = owner.recoverer(&world, owner.stores.clone());
+    let torn = other.take_over(OWNER, Loss::Refused).await;
+    assert!(
+        matches!(torn, Err(TakeOverError::Contradiction { .. })),
+        "the middle is on its disk alone: {torn:?}"
+    );
+
+    let epoch = register_again(&node).await;
+    let own = Stores(owner.stores.0.clone(), owner.own.clone());
+    let recoverer = Recoverer { node: OWNER, broker_epoch: epoch, ..owner.recoverer(&world, own) };
+    let taken = recoverer.take_over(OWNER, Loss::Refused).await.expect("it has the rest");
+    assert_eq!(taken.records, 3);
+    let image = node.metadata.image();
+    let partition = image.partition(owner.topic, 0).expect("exists");
+    assert_eq!(image.stream(partition.data).expect("exists").end, 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_that_is_given_up_cuts_its_streams() {
+    let world = World::new(6).await;
+    let node = world.start().await;
+    let mut owner = Owner::new(&node, 0).await;
+    owner.write(0, 3, 100).await;
+    owner.roll_to(Vec::new()).await;
+    owner.write(0, 2, 100).await;
+    owner.roll().await;
+    owner.write(0, 4, 100).await;
+    owner.write(1, 1, 100).await;
+    let epoch = register_again(&node).await;
+    let recoverer =
+        Recoverer { node: OWNER, broker_epoch: epoch, ..owner.recoverer(&world, owner.stores.clone()) };
+    let torn = recoverer.take_over(OWNER, Loss::Refused).await;
+    assert!(matches!(torn, Err(TakeOverError::Contradiction { .. })), "its disk was wiped: {torn:?}");
+    recoverer.take_over(OWNER, Loss::Accepted).await.expect("an operator gave it up");
+    let image = node.metadata.image();
+    let end =
+        |index| image.stream(image.partition(owner.topic, index).expect("exists").data).expect("exists").end;
+    assert_eq!((end(0), end(1)), (3, 1));
+}
+
+async fn register_again(node: &Node) -> BrokerEpoch {
+    let incarnation = Uuid::from_u128(1_000);
+    let endpoints = node.metadata.image().broker(OWNER).expect("registered").endpoints.clone();
+    let register = RegisterBroker { node: OWNER, incarnation, endpoints, rack: None };
+    match node.metadata.propose(register).await {
+        Ok(Outcome::BrokerRegistered { epoch }) => epoch,
+        other => panic!("a new process is let in: {other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_broker_that_came_back_ends_what_it_left_and_goes_on_leading() {
     let world = World::new(4).await;
     let node = world.start().await;
     let mut owner = Owner::new(&node, 0).await;
     owner.write(0, 3, 100).await;
-    let incarnation = Uuid::from_u128(1_000);
-    let image = node.metadata.image();
-    let endpoints = image.broker(OWNER).expect("registered").endpoints.clone();
-    let register = RegisterBroker { node: OWNER, incarnation, endpoints, rack: None };
-    let Ok(Outcome::BrokerRegistered { epoch }) = node.metadata.propose(register).await else {
-        panic!("a new process is let in");
-    };
+    let epoch = register_again(&node).await;
     let recoverer =
         Recoverer { node: OWNER, broker_epoch: epoch, ..owner.recoverer(&world, owner.stores.clone()) };
     let taken = recoverer.take_over(OWNER, Loss::Refused).await.expect("its mirrors answer");
