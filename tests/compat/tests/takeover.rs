@@ -94,6 +94,7 @@ async fn records_wait_for_their_last_copy_until_it_is_back_or_given_up() {
     }
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut cluster = Cluster::start(dir.path(), NODES).await;
+    cluster.until_copies(3).await;
     let bootstrap = cluster.bootstrap();
     let fill = ["write", &bootstrap, "kept", "3000", "100"];
     if run_script("fill.py", &fill, "written", LIMIT).await.is_none() {

@@ -228,8 +228,34 @@ impl Cluster {
     }
 
     async fn is_ready(&self, node: u16) -> bool {
-        let port = self.first_port + 2 * self.nodes + node - 1;
-        http_get(port, "/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+        let answer = http_get(self.http_port(node), "/readyz").await;
+        answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    /// Waits until every node's WAL has so many copies: after a start some find their last mirror a few seconds later.
+    ///
+    /// # Panics
+    /// If they do not.
+    pub async fn until_copies(&self, copies: u16) {
+        let wanted = format!("aquifer_wal_copies {copies}");
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        for node in 1..=self.nodes {
+            loop {
+                let page = http_get(self.http_port(node), "/metrics").await.unwrap_or_default();
+                if page.lines().any(|line| line == wanted) {
+                    break;
+                }
+                assert!(
+                    tokio::time::Instant::now() < deadline,
+                    "node {node} has no {copies} copies of its WAL"
+                );
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+        }
+    }
+
+    fn http_port(&self, node: u16) -> u16 {
+        self.first_port + 2 * self.nodes + node - 1
     }
 
     fn first_pid(&self, node: u16) -> u32 {
