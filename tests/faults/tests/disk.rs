@@ -99,7 +99,8 @@ async fn a_full_store_and_then_a_full_wal_are_waited_for() {
         ("wal.retain.after.offload.ms", "0"),
     ];
     let mut node = Node::start(dir.path(), &settings).await;
-    let options = ["size=40000", "burst=20"];
+    // Slow enough that all of it fits the disk once there is room again.
+    let options = ["size=40000", "burst=5", "pace_ms=20"];
     let Some(mut load) = Load::start(dir.path(), &node.bootstrap(), "full", &options).await else { return };
     load.run(100).await;
     disk.fill();
