@@ -189,7 +189,9 @@ impl Roller {
         loop {
             let present = health.borrow_and_update().clone();
             let image = images.borrow_and_update().clone();
-            if let Some(without) = self.without(&present, &image) {
+            let settles_at = self.settles_at();
+            let hasty = Instant::now() < settles_at;
+            if !hasty && let Some(without) = self.without(&present, &image) {
                 self.grow_after = match self.began.elapsed() > GROW_AFTER_MAX {
                     true => GROW_AFTER,
                     false => (self.grow_after * 2).min(GROW_AFTER_MAX),
@@ -199,7 +201,7 @@ impl Roller {
                     Log::Ended => return Ok(()),
                 }
             }
-            let may_grow = self.could_grow(&image);
+            let may_grow = !hasty && self.could_grow(&image);
             if may_grow && Instant::now() >= self.grow_at {
                 match self.roll(Vec::new()).await? {
                     Log::Alive => continue,
@@ -213,8 +215,16 @@ impl Roller {
                 },
                 () = changed(&mut images) => {}
                 () = sleep_until(self.grow_at), if may_grow => {}
+                () = sleep_until(settles_at), if hasty => {}
             }
         }
+    }
+
+    /// When the present segment may give way to another one: at once, but for one in which nothing was committed yet. Each roll
+    /// costs a file of the ring, and only what is committed frees files again.
+    fn settles_at(&self) -> Instant {
+        let fruitless = self.rolled_at == Some(self.shared.wal.usage().committed);
+        if fruitless { self.began + self.unforgiven } else { self.began }
     }
 
     /// Whom the next segment should do without, if there should be one for that: members whose link ended, members that left or
@@ -257,7 +267,9 @@ impl Roller {
                     let Ok(frozen) = self.shared.wal.freeze().await else { return Ok(Log::Ended) };
                     self.frozen_at = Some(Instant::now());
                     // A segment in which nothing was committed: nobody took it. Each costs a file and an entry of the quorum.
-                    self.unforgiven = match self.rolled_at == Some(frozen.end) {
+                    let fruitless =
+                        self.rolled_at == Some(frozen.end) && self.began.elapsed() < 2 * self.unforgiven;
+                    self.unforgiven = match fruitless {
                         true => (self.unforgiven * 2).min(UNFORGIVEN_MAX),
                         false => UNFORGIVEN,
                     };
