@@ -40,6 +40,10 @@ struct Arguments {
     /// Ends at the first seed that fails, with success; that none does is the failure.
     #[arg(long)]
     until_found: bool,
+    /// The name of an invariant whose violations are shown and counted but are no failure: a defect that is known and open. May
+    /// be repeated.
+    #[arg(long, value_name = "INVARIANT")]
+    known: Vec<String>,
     /// Runs this seed alone and prints its outcome: what the runner starts.
     #[arg(long, hide = true)]
     one: Option<u64>,
@@ -60,7 +64,13 @@ fn main() -> ExitCode {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let jobs = arguments.jobs.unwrap_or(cores).max(1);
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(runner::run(arguments.seeds, jobs, arguments.planted, arguments.until_found))
+    runtime.block_on(runner::run(
+        arguments.seeds,
+        jobs,
+        arguments.planted,
+        arguments.until_found,
+        &arguments.known,
+    ))
 }
 
 /// Runs a scenario in a thread of its own, so that nothing that this one has drawn or counted matters.
