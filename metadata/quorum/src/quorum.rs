@@ -372,8 +372,11 @@ impl Quorum {
         self.members().iter().filter(|peer| peer.node == node).map(raft_id_of).collect()
     }
 
-    /// Asks `node` to take over the lead, if this member has it.
+    /// Asks `node` to take over the lead, if this member has it; nobody who could not take it.
     pub async fn transfer_lead(&self, node: NodeId) {
+        if node == self.inner.node || !self.status().voters.contains(&node) {
+            return;
+        }
         // A member that has stopped has no lead to give.
         let heir = self.members().iter().filter(|peer| peer.node == node).map(raft_id_of).next();
         if let Some(heir) = heir {

@@ -231,6 +231,20 @@ async fn a_fresh_voter_joins_by_snapshot_when_the_log_is_purged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_lead_stays_where_nobody_else_could_take_it() {
+    let lab = Lab::new();
+    let (_storages, members) = three_in_memory(&lab).await;
+    let leader = leader_of(&members).await;
+    agree(&members).await;
+    for nobody in [leader.node(), NodeId(99)] {
+        leader.transfer_lead(nobody).await;
+        commit(&leader, set("still-leads", "x")).await;
+    }
+    assert_eq!(leader.status().role, Role::Leader);
+    stop(&members).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_lead_can_be_handed_over() {
     let lab = Lab::new();
     let (_storages, members) = three_in_memory(&lab).await;
