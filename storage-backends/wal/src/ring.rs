@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use aquifer_disk::{BLOCK, BlockFile, Disk, DiskError};
+use aquifer_disk::{BLOCK, BlockFile, Disk, DiskError, FileEntry};
 
 use crate::frame::MAX_FRAME;
 use crate::{OpenError, WalConfig};
@@ -55,6 +55,7 @@ pub(crate) struct Ring {
     /// Bytes of the files that are still being zeroed.
     zeroing_bytes: u64,
     capacity_bytes: u64,
+    file_bytes: u64,
 }
 
 /// A place for a frame.
@@ -76,6 +77,7 @@ impl Ring {
             free,
             zeroing_bytes,
             capacity_bytes: config.capacity_bytes,
+            file_bytes: config.ring_file_bytes(),
         }
     }
 
@@ -115,6 +117,18 @@ impl Ring {
     pub(crate) fn zeroed(&mut self, file: RingFile) {
         self.zeroing_bytes -= file.length();
         self.free.push_back(file);
+    }
+
+    /// Bytes of a file beyond the capacity, for a segment that has none to begin with: nothing can be trimmed before it
+    /// begins, if what would be offloaded waits for it. `None` while files are being zeroed, and at twice the capacity.
+    pub(crate) fn extra(&self) -> Option<u64> {
+        let waits = self.free.is_empty() && self.zeroing_bytes == 0 && self.total() < 2 * self.capacity_bytes;
+        waits.then(|| FIRST_FILE.min(self.file_bytes))
+    }
+
+    /// A file of so many bytes will come.
+    pub(crate) fn expect(&mut self, bytes: u64) {
+        self.zeroing_bytes += bytes;
     }
 
     /// Whether a trim makes a file free.
@@ -169,6 +183,12 @@ pub(crate) enum Name {
 }
 
 impl Name {
+    /// Of a file to be zeroed that is not among these.
+    pub(crate) fn next(entries: &[FileEntry]) -> Self {
+        let numbers = entries.iter().filter_map(|entry| Self::parse(&entry.name)).map(Self::number);
+        Self::Zeroing(numbers.max().unwrap_or(0) + 1)
+    }
+
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let (number, kind) = name.strip_prefix("ring-")?.split_once('.')?;
         let number = number.parse().ok()?;
@@ -203,12 +223,10 @@ impl Files {
         disk: &Arc<dyn Disk>,
         config: &WalConfig,
     ) -> Result<(), OpenError> {
-        let names = disk.list().await?;
-        let mut number =
-            names.iter().filter_map(|entry| Name::parse(&entry.name)).map(Name::number).max().unwrap_or(0);
-        let mut next = |name: fn(u32) -> Name| {
+        let mut number = Name::next(&disk.list().await?).number();
+        let mut next = || {
             number += 1;
-            name(number).to_string()
+            Name::Zeroing(number - 1).to_string()
         };
         let live = self.live.iter().map(|live| live.file.length());
         let existing: u64 = live.chain(self.free.iter().chain(&self.zeroing).map(RingFile::length)).sum();
@@ -221,14 +239,14 @@ impl Files {
             return Err(OpenError::NoSpace { path, capacity, needed, available });
         }
         if first > 0 {
-            let name = next(Name::Zeroing);
+            let name = next();
             let file = disk.create(&name, first).await?;
             let ready =
                 Zeroer::new(disk.clone(), RingFile { name, file }).run(|_| std::future::ready(())).await?;
             self.free.push_back(ready);
         }
         for _ in 0..more {
-            let name = next(Name::Zeroing);
+            let name = next();
             let file = disk.create(&name, file_bytes).await?;
             self.zeroing.push(RingFile { name, file });
         }

@@ -68,6 +68,12 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         let end = self.shared.committed_end();
         if !self.ring.begin_file(end) {
             self.tell_trim_alone();
+            if let Some(bytes) = self.ring.extra()
+                && self.demand.extra(bytes)
+            {
+                self.ring.expect(bytes);
+                self.publish(0);
+            }
             return self.demand.hurry();
         }
         let (segment, ensemble) = self.next.take().expect("looked at above");

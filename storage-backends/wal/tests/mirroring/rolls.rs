@@ -91,6 +91,31 @@ async fn a_ring_full_of_small_segments_rolls_again_once_something_is_trimmed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rolls_that_come_faster_than_uploads_get_files_beyond_the_capacity_and_give_them_back() {
+    const FILES: u64 = 16;
+    let mut cluster = Cluster::new(1, 3, 2).await;
+    for last in 0..FILES + FILES / 2 {
+        cluster.append(100);
+        assert!(committed(&cluster, last).await, "roll {last} has a file");
+        cluster.roll().await;
+    }
+    cluster.append(100);
+    assert!(committed(&cluster, FILES + FILES / 2).await);
+    assert!(cluster.wal.usage().files_percent > 100, "{:?}", cluster.wal.usage());
+    cluster.trim(255);
+    cluster.append(100);
+    sleep(Duration::from_secs(1)).await;
+    cluster.note_acknowledged();
+    let found = cluster.recover(&[0, 1], 1_000).await.expect("both answer");
+    cluster.check(&found);
+    cluster.disk.kill();
+    let disk = cluster.disk.attach().expect("the process is dead");
+    let bytes: u64 = disk.list().await.expect("it works").iter().map(|file| file.length).sum();
+    assert!(bytes <= small().capacity_bytes + (1 << 20), "{bytes} bytes are left of the files");
+    open(small(), disk, IDENTITY).await.expect("nothing of this is corruption");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_segment_without_mirrors_had_in_flight_is_in_the_next_one() {
     let mut cluster = Cluster::new(275_276_888_756_179, 2, 2).await;
     cluster.hosts.iter_mut().for_each(|host| host.strike(false));

@@ -1,3 +1,4 @@
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -72,10 +73,20 @@ impl Topic {
         Ok(self.watermarks()?.iter().map(|(first, end)| (end - first) as u64).sum())
     }
 
+    /// A leader that metadata names may need a moment more until it answers.
     fn watermark(&self, client: &BaseConsumer, partition: i32) -> Result<(i64, i64), BenchError> {
-        client
-            .fetch_watermarks(&self.name, partition, LIMIT)
-            .map_err(BenchError::client(format!("ask for the offsets of {}-{partition}", self.name)))
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match client.fetch_watermarks(&self.name, partition, LIMIT) {
+                Err(error) if may_pass(error.rdkafka_error_code()) && Instant::now() < deadline => {
+                    thread::sleep(LOOK_EVERY);
+                }
+                other => {
+                    let what = format!("ask for the offsets of {}-{partition}", self.name);
+                    return other.map_err(BenchError::client(what));
+                }
+            }
+        }
     }
 
     async fn led(&self) -> Result<(), BenchError> {
@@ -104,6 +115,11 @@ impl Topic {
             .create()
             .map_err(BenchError::client("create an administration client"))
     }
+}
+
+fn may_pass(code: Option<RDKafkaErrorCode>) -> bool {
+    use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition};
+    matches!(code, Some(LeaderNotAvailable | NotLeaderForPartition | UnknownTopicOrPartition))
 }
 
 fn limits() -> AdminOptions {
