@@ -17,7 +17,8 @@ use crate::local_cluster::{LocalCluster, NodeEntry, Plan};
 use crate::logging;
 use crate::node::Node;
 use crate::node_commands;
-use crate::options::{Given, OptionError, Settings, store_options};
+use crate::options::{Given, OptionError, Settings, fit_memory, store_options};
+use crate::process_use;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -79,7 +80,8 @@ fn serve(arguments: &Serve) -> Outcome {
     if arguments.end_with_parent {
         rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
     }
-    let given = given(arguments.config.as_deref(), &arguments.sets)?;
+    let mut given = given(arguments.config.as_deref(), &arguments.sets)?;
+    fit_memory(&mut given, process_use::memory_limit())?;
     for notice in given.notices() {
         info!("{notice}");
     }
@@ -96,7 +98,8 @@ fn serve(arguments: &Serve) -> Outcome {
 
 /// Names, values and what they need of each other; neither files nor addresses nor the store are looked at.
 fn check(arguments: &Check) -> Outcome {
-    let given = given(arguments.config.as_deref(), &arguments.sets)?;
+    let mut given = given(arguments.config.as_deref(), &arguments.sets)?;
+    fit_memory(&mut given, process_use::memory_limit())?;
     given.notices().iter().for_each(|notice| show(notice));
     let settings = Settings::from_given(&given)?;
     show(&format!("the configuration of node {} is sound", settings.node_id));
@@ -127,6 +130,7 @@ fn quickstart(arguments: &Quickstart) -> Outcome {
     ] {
         given.default_to(name, value);
     }
+    fit_memory(&mut given, process_use::memory_limit())?;
     let settings = Settings::from_given(&given)?;
     runtime()?.block_on(async {
         let began = Instant::now();

@@ -1,6 +1,7 @@
 //! What this process uses, as the kernel counts it.
 
 use std::fs;
+use std::path::Path;
 
 /// Ticks of /proc in a second (USER_HZ): fixed by the kernel's interface, whatever its own timer does.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -28,6 +29,31 @@ impl ProcessUse {
     }
 }
 
+/// The most memory that this process can have: the least limit of its cgroup and of those around it, else the machine's;
+/// `None` where the kernel does not tell.
+pub(crate) fn memory_limit() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kib(&text, "MemTotal:"));
+    let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| group_limit(&text));
+    machine.into_iter().chain(group).min()
+}
+
+/// The least limit of the groups that `/proc/self/cgroup` names, of either version of cgroups.
+fn group_limit(groups: &str) -> Option<u64> {
+    let limits = groups.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => return None,
+        };
+        let group = Path::new(root).join(path.trim_start_matches('/'));
+        let around = group.ancestors().take_while(|group| group.starts_with(root));
+        // "max", and the root that has no such file, limit nothing.
+        around.filter_map(|group| fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()).min()
+    });
+    limits.min()
+}
+
 /// Clock ticks in user and system mode. The program's name before them may hold spaces and brackets.
 fn cpu_ticks(stat: &str) -> Option<u64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
@@ -36,7 +62,12 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 }
 
 fn resident_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    kib(status, "VmRSS:")
+}
+
+/// The bytes of a line in kB, which are KiB.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib << 10)
 }

@@ -44,7 +44,7 @@ impl Default for StreamsConfig {
             uploads_in_flight: 4,
             prepared_limit: Duration::from_secs(3600),
             retain_after_offload: Duration::from_secs(60),
-            tail_cache_bytes: 64 << 20,
+            tail_cache_bytes: 32 << 20,
             block_cache_bytes: 64 << 20,
             index_cache_bytes: 8 << 20,
             store_wait: Duration::from_secs(60),

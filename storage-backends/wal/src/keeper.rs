@@ -88,7 +88,10 @@ impl Keeper {
         let add = async {
             while let Some(bytes) = extras.recv().await {
                 let file = add(&disk, bytes).await?;
-                tracing::info!(file = file.name, "a file more for the WAL: its rolls came faster than uploads");
+                tracing::info!(
+                    file = file.name,
+                    "a file more for the WAL: its rolls came faster than uploads"
+                );
                 if zeroed.send(file).await.is_err() {
                     break;
                 }
@@ -108,7 +111,9 @@ async fn add(disk: &Arc<dyn Disk>, bytes: u64) -> Result<RingFile, DiskError> {
         let name = Name::next(&disk.list().await?).to_string();
         match disk.create(&name, bytes).await {
             Ok(file) => {
-                return Zeroer::new(disk.clone(), RingFile { name, file }).run(|_| std::future::ready(())).await;
+                return Zeroer::new(disk.clone(), RingFile { name, file })
+                    .run(|_| std::future::ready(()))
+                    .await;
             }
             Err(error @ DiskError::NoSpace { .. }) => {
                 tracing::warn!(%error, "the WAL waits for a file to go on in; again in {RETRY_AFTER:?}");

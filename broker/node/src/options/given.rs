@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::ignored;
-use super::table::{self, OPTIONS};
+use super::table::{self, OPTIONS, OptionSpec};
 
 /// Environment variables with this prefix are options: `AQUIFER_CONFIG_NUM_PARTITIONS=3`.
 const ENVIRONMENT_PREFIX: &str = "AQUIFER_CONFIG_";
@@ -62,6 +62,8 @@ fn nearest(name: &str) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Given {
     values: BTreeMap<&'static str, (String, Origin)>,
+    /// Defaults that depend on the machine.
+    fitted: BTreeMap<&'static str, String>,
     notices: Vec<String>,
 }
 
@@ -109,12 +111,27 @@ impl Given {
         self.values.entry(name).or_insert((value, Origin::CommandLine));
     }
 
+    /// Gives an option another default than the table's.
+    pub(super) fn fit(&mut self, name: &'static str, value: String) {
+        self.fitted.insert(name, value);
+    }
+
+    /// The text of an option that was not given.
+    pub(super) fn default(&self, spec: &OptionSpec) -> Option<&str> {
+        self.fitted.get(spec.name).map(String::as_str).or(spec.default)
+    }
+
     /// The text of an option and where it stands, if it was given.
     pub(crate) fn get(&self, name: &str) -> Option<(&str, &Origin)> {
         self.values.get(name).map(|(value, origin)| (value.as_str(), origin))
     }
 
-    /// One line for each accepted option that does nothing here, saying why.
+    /// Adds a line for the operator.
+    pub(super) fn notice(&mut self, line: String) {
+        self.notices.push(line);
+    }
+
+    /// Lines for the operator: of each accepted option that does nothing here, why; and what was fitted to the machine.
     pub(crate) fn notices(&self) -> &[String] {
         &self.notices
     }

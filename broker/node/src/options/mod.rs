@@ -13,12 +13,14 @@
 mod cluster;
 mod given;
 mod ignored;
+mod memory;
 mod reference;
 mod settings;
 mod table;
 mod value;
 
 pub(crate) use given::{Given, OptionError};
+pub(crate) use memory::fit as fit_memory;
 pub(crate) use reference::Format;
 pub(crate) use settings::{Listener, Settings, StorageSettings, WalMode, metadata_dir, store_options};
 

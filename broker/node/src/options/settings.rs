@@ -385,7 +385,7 @@ pub(super) fn endpoints(
 
 pub(super) fn value(given: &Given, name: &'static str) -> Result<Option<Value>, OptionError> {
     let spec = table::find(name).expect("settings read only options of the table");
-    match given.get(name).map(|(text, _)| text).or(spec.default) {
+    match given.get(name).map(|(text, _)| text).or_else(|| given.default(spec)) {
         None => Ok(None),
         Some(text) => spec.kind.parse(text).map(Some).map_err(|expected| invalid(given, name, expected)),
     }
@@ -395,7 +395,7 @@ pub(super) fn invalid(given: &Given, name: &'static str, expected: String) -> Op
     let spec = table::find(name).expect("settings read only options of the table");
     let (value, origin) = match given.get(name) {
         Some((value, origin)) => (value, origin.to_string()),
-        None => (spec.default.unwrap_or(""), "default".to_owned()),
+        None => (given.default(spec).unwrap_or(""), "default".to_owned()),
     };
     let value = if spec.kind == Kind::Secret { "(hidden)" } else { value };
     OptionError::Invalid { name, value: value.to_owned(), origin, expected }
@@ -428,8 +428,12 @@ pub(super) fn number<N: TryFrom<i64>>(given: &Given, name: &'static str) -> Resu
     }
 }
 
-fn optional_number<N: TryFrom<i64>>(given: &Given, name: &'static str) -> Result<Option<N>, OptionError> {
-    given.get(name).map(|_| number(given, name)).transpose()
+/// A number, if the option has a value.
+pub(super) fn optional_number<N: TryFrom<i64>>(
+    given: &Given,
+    name: &'static str,
+) -> Result<Option<N>, OptionError> {
+    value(given, name)?.map(|_| number(given, name)).transpose()
 }
 
 pub(super) fn millis(given: &Given, name: &'static str) -> Result<Duration, OptionError> {

@@ -127,7 +127,7 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
     kafka(GROUPS, "producer.id.expiration.ms", POSITIVE, Some("86400000"), "An idempotent producer that has been silent for this long is forgotten."),
 
     ours(STORE, "store.url", Kind::Text, None, "Where primary storage is: `s3://bucket/prefix`, `hdfs://nameservice/path`, `file:///path` or `memory://` (tests only: lost at exit)."),
-    ours(STORE, "store.offload.bytes", Kind::Bytes { min: 1 << 20, max: 1 << 30 }, Some("64MiB"), "Records are uploaded when this many bytes wait in the WAL."),
+    ours(STORE, "store.offload.bytes", Kind::Bytes { min: 1 << 20, max: 1 << 30 }, Some("32MiB"), "Records are uploaded when this many bytes wait in the WAL."),
     ours(STORE, "store.offload.interval.ms", Kind::Int { min: 100, max: 3_600_000 }, Some("30000"), "Records are uploaded when the oldest has waited this long."),
     ours(STORE, "store.start.wait.ms", Kind::Int { min: 1_000, max: 86_400_000 }, Some("60000"), "How long the first start of a node waits for a store that does not answer; then it ends with an error. Later starts serve from the WAL and do not wait. Wrong credentials, a missing bucket or another cluster's store end any start at once."),
     ours(STORE, "store.delete.delay.ms", Kind::Int { min: 0, max: i64::MAX }, Some("300000"), "An object that nobody needs any more is deleted after this delay, so that reads that began before can end."),
@@ -162,7 +162,8 @@ pub(crate) const OPTIONS: &[OptionSpec] = &[
     ours(WAL, "wal.accept.loss", Kind::Text, None, "For one start, with the value that a refused start printed: give up what follows a damaged place in the WAL."),
     ours(WAL, "wal.accept.blank", Kind::Bool, Some("false"), "For one start: go on although the WAL directory is empty and records in the lost one were not offloaded. They are given up."),
 
-    ours(MEMORY, "cache.log.bytes", Kind::Bytes { min: 1 << 20, max: i64::MAX }, Some("64MiB"), "Memory that keeps recently uploaded records for consumers near the tail, in bytes; what waits for upload is kept in any case."),
+    ours(MEMORY, "memory.limit.bytes", Kind::Bytes { min: 256 << 20, max: i64::MAX }, None, "What this node may use, in bytes. Default: the limit of its memory cgroup, else the machine's memory. Below 1 GiB the options `wal.unoffloaded.max.bytes`, `store.offload.bytes`, `store.*.bytes.in.flight` and `cache.*` that have no value get less than their defaults, as the log says at the start."),
+    ours(MEMORY, "cache.log.bytes", Kind::Bytes { min: 1 << 20, max: i64::MAX }, Some("32MiB"), "Memory that keeps recently uploaded records for consumers near the tail, in bytes; what waits for upload is kept in any case."),
     ours(MEMORY, "cache.block.bytes", Kind::Bytes { min: 8 << 20, max: i64::MAX }, Some("64MiB"), "Memory for blocks read from the object store, in bytes."),
 ];
 
