@@ -117,7 +117,7 @@ impl Given {
     }
 
     /// The text of an option that was not given.
-    pub(super) fn default(&self, spec: &OptionSpec) -> Option<&str> {
+    pub(super) fn text_by_default(&self, spec: &OptionSpec) -> Option<&str> {
         self.fitted.get(spec.name).map(String::as_str).or(spec.default)
     }
 

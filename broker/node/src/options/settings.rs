@@ -385,7 +385,7 @@ pub(super) fn endpoints(
 
 pub(super) fn value(given: &Given, name: &'static str) -> Result<Option<Value>, OptionError> {
     let spec = table::find(name).expect("settings read only options of the table");
-    match given.get(name).map(|(text, _)| text).or_else(|| given.default(spec)) {
+    match given.get(name).map(|(text, _)| text).or_else(|| given.text_by_default(spec)) {
         None => Ok(None),
         Some(text) => spec.kind.parse(text).map(Some).map_err(|expected| invalid(given, name, expected)),
     }
@@ -395,7 +395,7 @@ pub(super) fn invalid(given: &Given, name: &'static str, expected: String) -> Op
     let spec = table::find(name).expect("settings read only options of the table");
     let (value, origin) = match given.get(name) {
         Some((value, origin)) => (value, origin.to_string()),
-        None => (given.default(spec).unwrap_or(""), "default".to_owned()),
+        None => (given.text_by_default(spec).unwrap_or(""), "default".to_owned()),
     };
     let value = if spec.kind == Kind::Secret { "(hidden)" } else { value };
     OptionError::Invalid { name, value: value.to_owned(), origin, expected }
