@@ -33,6 +33,8 @@ pub struct StreamsConfig {
     pub removal_delay_ms: i64,
     /// How often objects that nobody needs are looked for.
     pub sweep_interval: Duration,
+    /// How often the store itself is searched for what no metadata know: left-overs of uploads, and objects.
+    pub leftover_interval: Duration,
 }
 
 impl Default for StreamsConfig {
@@ -51,6 +53,7 @@ impl Default for StreamsConfig {
             accept_blank_wal: false,
             removal_delay_ms: 180_000,
             sweep_interval: Duration::from_secs(10),
+            leftover_interval: Duration::from_secs(3600),
         }
     }
 }

@@ -177,8 +177,22 @@ impl Shared {
     }
 }
 
-/// Where an object lies: a folder of at most a thousand, because HDFS limits a directory's entries.
+/// Objects in one folder: HDFS limits a directory's entries.
+pub(crate) const OBJECTS_PER_FOLDER: u64 = 1000;
+
+/// Where an object lies.
 pub(crate) fn object_key(object: ObjectId) -> String {
     let number = object.get();
-    format!("data/{:017}/{:020}", number / 1000, number)
+    format!("{}/{number:020}", object_folder(number / OBJECTS_PER_FOLDER))
+}
+
+/// Where the objects of a thousand ids lie.
+pub(crate) fn object_folder(folder: u64) -> String {
+    format!("data/{folder:017}")
+}
+
+/// Which object lies at `key`; `None` if it is not one of ours.
+pub(crate) fn object_of(key: &str) -> Option<ObjectId> {
+    let object = ObjectId(key.rsplit('/').next()?.parse().ok()?);
+    (object_key(object) == key).then_some(object)
 }

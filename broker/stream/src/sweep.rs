@@ -8,19 +8,17 @@ use std::time::Duration;
 
 use aquifer_controller::{Duty, Policy, due};
 use aquifer_image::{Command, Image, ObjectState};
+use aquifer_objects::StoreError;
 use aquifer_types::ObjectId;
 use futures::StreamExt;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::lock::lock;
-use crate::shared::{Shared, object_key};
+use crate::shared::{OBJECTS_PER_FOLDER, Shared, object_folder, object_key, object_of};
 
 /// Deletions in flight at once.
 const DELETES_IN_FLIGHT: usize = 8;
-/// How often the store itself is asked for left-overs of interrupted uploads.
-const LEFTOVER_INTERVAL: Duration = Duration::from_secs(3600);
-
 /// An object smaller than this is not worth another one.
 const WASTEFUL_FROM_BYTES: u64 = 64 << 10;
 /// Nor is one of which more than this share is needed, in percent.
@@ -30,7 +28,7 @@ const WASTEFUL_BELOW_PERCENT: u64 = 5;
 pub(crate) async fn run(shared: Arc<Shared>) -> Result<(), String> {
     let stop = shared.stop.clone();
     let sweeping = async {
-        let mut next_leftovers = Instant::now() + LEFTOVER_INTERVAL;
+        let mut next_leftovers = Instant::now() + shared.config.leftover_interval;
         loop {
             sleep(shared.config.sweep_interval).await;
             // In somebody else's store our numbers name somebody else's objects.
@@ -40,10 +38,13 @@ pub(crate) async fn run(shared: Arc<Shared>) -> Result<(), String> {
             round(&shared).await;
             renew_checkpoints(&shared);
             if Instant::now() >= next_leftovers {
-                next_leftovers = Instant::now() + LEFTOVER_INTERVAL;
+                next_leftovers = Instant::now() + shared.config.leftover_interval;
                 // Nothing that is being uploaded is as old as the time limit of a prepared object.
                 if let Err(error) = shared.store.sweep(shared.config.prepared_limit).await {
                     warn!(%error, "left-overs of uploads stay for now");
+                }
+                if let Err(error) = remove_strays(&shared).await {
+                    warn!(%error, "objects that the metadata do not know stay for now");
                 }
             }
         }
@@ -68,6 +69,29 @@ pub(crate) async fn round(shared: &Shared) {
             }
         }
     }
+}
+
+/// Deletes what is in the store and was forgotten by the metadata: a PUT may take effect after its object was given up and
+/// deleted, as that of a process that was stopped for hours. One broker does it for all.
+async fn remove_strays(shared: &Shared) -> Result<(), StoreError> {
+    let image = shared.metadata.image();
+    let first = image.brokers().find(|broker| broker.fenced.is_none());
+    if first.is_none_or(|broker| broker.node != shared.node) {
+        return Ok(());
+    }
+    // Ids are given out once and in order: one that this image knew and knows no more never comes back.
+    let known = image.next_object().get();
+    for folder in 0..known.div_ceil(OBJECTS_PER_FOLDER) {
+        let stored = shared.store.list(&object_folder(folder)).await?;
+        let ids = stored.iter().filter_map(|object| object_of(&object.key));
+        let strays: Vec<_> = ids.filter(|id| id.get() < known && image.object(*id).is_none()).collect();
+        if !strays.is_empty() {
+            let deleted = delete(shared, strays).await.len();
+            info!(deleted, folder, "deleted objects that the metadata do not know any more");
+            shared.gauges.objects_deleted.fetch_add(deleted as u64, Ordering::Relaxed);
+        }
+    }
+    Ok(())
 }
 
 /// Has the newest checkpoints written anew that keep a large object alive of which nearly all is deleted. Without it

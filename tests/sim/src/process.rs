@@ -319,6 +319,7 @@ fn streams_config(idle_sweeper: bool) -> StreamsConfig {
         store_wait: Duration::from_secs(20),
         removal_delay_ms: 2_000,
         sweep_interval: if idle_sweeper { Duration::from_secs(3_600) } else { Duration::from_secs(1) },
+        leftover_interval: Duration::from_secs(if idle_sweeper { 3_600 } else { 5 }),
         ..StreamsConfig::default()
     }
 }

@@ -85,6 +85,35 @@ async fn a_checkpoint_that_outlives_its_records_does_not_keep_their_object() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_that_came_after_its_end_is_deleted_and_no_other() {
+    let world = World::new(66).await;
+    let node = world.start().await;
+    let topic = node.create_topic("a", 1).await;
+    let owner = node.open(topic, 0).await;
+    owner.write(10, 1_000).await;
+    node.streams.flush().await.expect("flushed");
+    owner.write(10, 1_000).await;
+    node.streams.flush().await.expect("flushed");
+    owner.stream.trim(15).await.expect("trimmed");
+    world.hand.advance(600_000);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let needed = world.objects().await;
+    assert_eq!(needed.len(), 1);
+    let late = "data/00000000000000000/00000000000000000000";
+    assert!(!needed.iter().any(|key| key == late), "it was deleted");
+    let others = ["data/00000000000000000/00000000000000999999", "data/00000000000000000/notes"];
+    for key in [late, others[0], others[1]] {
+        world.store.put_new(key, vec![bytes::Bytes::from_static(b"late")]).await.expect("put");
+    }
+    tokio::time::sleep(Duration::from_secs(3700)).await;
+    let found = world.objects().await;
+    assert!(!found.iter().any(|key| key == late), "{found:?}");
+    assert!(needed.iter().all(|key| found.contains(key)), "{found:?}");
+    assert!(others.iter().all(|key| found.iter().any(|found| found == key)), "{found:?}");
+    world.stop(node).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn records_in_the_wal_can_be_trimmed_too() {
     let world = World::new(61).await;
     let node = world.start().await;
