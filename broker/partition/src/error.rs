@@ -110,6 +110,16 @@ pub enum AppendError {
     Storage(String),
 }
 
+/// Whether an append is durable is not known: the WAL died before it said so. The records may be in the log of whoever leads next.
+/// (NOT_ENOUGH_REPLICAS_AFTER_APPEND: clients send them again and know that. They take KAFKA_STORAGE_ERROR for "nothing was
+/// written".)
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the records were appended, but whether they are durable is not known: {reason}")]
+pub struct Unsettled {
+    /// Why the WAL died.
+    pub reason: String,
+}
+
 /// Why a partition was not read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadError {

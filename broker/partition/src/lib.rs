@@ -38,7 +38,7 @@ mod state;
 mod watch;
 
 pub use epochs::EpochStart;
-pub use error::{AppendError, DeleteError, EpochError, LookupError, OpenError, ReadError};
+pub use error::{AppendError, DeleteError, EpochError, LookupError, OpenError, ReadError, Unsettled};
 pub use offsets::{FoundOffset, OffsetSpec};
 pub use partition::{AppendRequest, Appended, CommitTicket, Partition, PartitionId, ProducerView, describe};
 pub use partitions::{Partitions, PartitionsConfig};

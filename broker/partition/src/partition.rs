@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::config::TopicConfig;
 use crate::epochs::EpochStart;
-use crate::error::{AppendError, EpochError, OpenError};
+use crate::error::{AppendError, EpochError, OpenError, Unsettled};
 use crate::past::Past;
 use crate::state::{Plan, State};
 use crate::watch::Watchers;
@@ -88,11 +88,13 @@ impl CommitTicket {
     /// Resolves when the append is durable.
     ///
     /// # Errors
-    /// [`AppendError::Storage`]: the WAL is dead, and whether the append became durable is unknown.
-    pub async fn wait(self) -> Result<(), AppendError> {
+    /// The WAL died, and whether the append became durable is unknown.
+    pub async fn wait(self) -> Result<(), Unsettled> {
         match self.pending {
             None => Ok(()),
-            Some((stream, lsn)) => stream.durable(lsn).await.map_err(refused),
+            Some((stream, lsn)) => {
+                stream.durable(lsn).await.map_err(|dead| Unsettled { reason: dead.reason })
+            }
         }
     }
 }
@@ -224,7 +226,8 @@ impl Partition {
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
         let mut state = self.state();
-        let (base_offset, leader_epoch) = match state.plan(&header, request.origin)? {
+        let plan = state.plan(&header, request.origin).map_err(|error| self.whose_gap(error, batch.len()))?;
+        let (base_offset, leader_epoch) = match plan {
             Plan::Append { base_offset, leader_epoch } => (base_offset, leader_epoch),
             Plan::Duplicate(old) => {
                 // The first copy may still be on its way to the disk; what was appended last is not earlier.
@@ -271,6 +274,16 @@ impl Partition {
             duplicate: false,
             ticket: CommitTicket { pending: Some((self.stream.clone(), lsn)) },
         })
+    }
+
+    /// A gap in the sequence is the producer's only if the batch before would have been taken. Of those that were sent behind a
+    /// refused one each is told why that was refused, as Kafka does. Told of a gap, librdkafka begins a new epoch and sends in it
+    /// again whatever has no answer yet, and this producer's batches that became durable all the same would be there twice.
+    fn whose_gap(&self, error: AppendError, bytes: usize) -> AppendError {
+        match error {
+            AppendError::OutOfOrderSequence { .. } => self.stream.refusal(bytes).map_or(error, refused),
+            error => error,
+        }
     }
 
     /// Compares the leader epoch that a client believes in with this one; clients that know none are let through.
@@ -353,7 +366,7 @@ impl Partition {
     }
 
     /// Waits until everything appended so far is durable.
-    pub(crate) async fn settled(&self) -> Result<(), AppendError> {
+    pub(crate) async fn settled(&self) -> Result<(), Unsettled> {
         let last = self.state().last_lsn();
         let pending = last.map(|lsn| (self.stream.clone(), lsn));
         CommitTicket { pending }.wait().await

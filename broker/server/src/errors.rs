@@ -5,7 +5,7 @@ use aquifer_controller::PlaceError;
 use aquifer_coordinator::GroupError;
 use aquifer_image::Rejection;
 use aquifer_partition::config::InvalidConfig;
-use aquifer_partition::{AppendError, DeleteError, EpochError, LookupError, ReadError};
+use aquifer_partition::{AppendError, DeleteError, EpochError, LookupError, ReadError, Unsettled};
 use aquifer_record::BatchError;
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::protocol::StrBytes;
@@ -158,6 +158,12 @@ impl From<&AppendError> for Failure {
             AppendError::Storage(_) => Code::KafkaStorageError,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<Unsettled> for Failure {
+    fn from(error: Unsettled) -> Self {
+        Self::new(Code::NotEnoughReplicasAfterAppend, error.to_string())
     }
 }
 

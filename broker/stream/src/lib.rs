@@ -53,6 +53,6 @@ pub use error::{AppendError, DamagedObject, OpenError, ReadError, ShutdownError,
 pub use mirroring::{Connect, Mirroring};
 pub use open::StreamsParts;
 pub use read::{ReadRequest, StreamRange, TimeQuery};
-pub use stream::{Checkpoint, Lsn, Stream};
+pub use stream::{Checkpoint, Lsn, Stream, WalDead};
 pub use streams::{Backpressure, StreamStats, Streams};
 pub use takeover::{Blocked, Copies, CopyError, GivenUp, Loss, Recoverer, TakeOverError, Taken};

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use aquifer_types::StreamId;
-pub use aquifer_wal::Lsn;
 use aquifer_wal::Record;
+pub use aquifer_wal::{Lsn, WalDead};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
@@ -348,6 +348,19 @@ impl Stream {
         Ok(lsn)
     }
 
+    /// Why an append of so many bytes would be refused now, whatever it holds. That nothing is taken any more is told from
+    /// the first refusal on, for ever.
+    pub fn refusal(&self, bytes: usize) -> Option<AppendError> {
+        let Stream(inner) = self;
+        if inner.is_closed() {
+            return Some(AppendError::Closed(inner.data));
+        }
+        if let Some(error) = inner.shared.wal.refusal() {
+            return Some(self.refused(error));
+        }
+        (!inner.shared.has_room(bytes as u64)).then(|| self.full())
+    }
+
     fn full(&self) -> AppendError {
         let shared = &self.0.shared;
         AppendError::Full {
@@ -376,9 +389,9 @@ impl Stream {
     /// Waits until everything up to and with `lsn` is durable.
     ///
     /// # Errors
-    /// [`AppendError::Dead`]: it is unknown whether it became durable.
-    pub async fn durable(&self, lsn: Lsn) -> Result<(), AppendError> {
-        self.0.shared.wal.committed(lsn).await.map_err(|dead| AppendError::Dead(dead.reason))
+    /// The WAL died: it is unknown whether it became durable.
+    pub async fn durable(&self, lsn: Lsn) -> Result<(), WalDead> {
+        self.0.shared.wal.committed(lsn).await
     }
 
     /// First offset that exists.

@@ -118,11 +118,8 @@ impl<T> Shared<T> {
         let entry = Entry { record, tag };
         let bytes = entry.bytes();
         let mut queue = self.queue();
-        if let Some(dead) = self.dead() {
-            return Err(dead.clone().into());
-        }
-        if queue.closing {
-            return Err(AppendError::Closed);
+        if let Some(ended) = self.refuses(&queue) {
+            return Err(ended);
         }
         let queued_bytes = queue.queued_bytes + bytes;
         // A record that is larger than the limit passes when nothing else waits.
@@ -152,6 +149,18 @@ impl<T> Shared<T> {
             self.wake.notify_one();
         }
         Ok(Lsn(lsn))
+    }
+
+    /// Why nothing is appended any more, if that is so.
+    pub(crate) fn refusal(&self) -> Option<AppendError> {
+        self.refuses(&self.queue())
+    }
+
+    fn refuses(&self, queue: &Queue<T>) -> Option<AppendError> {
+        match self.dead() {
+            Some(dead) => Some(dead.clone().into()),
+            None => queue.closing.then_some(AppendError::Closed),
+        }
     }
 
     /// What the ring must have left so that all of the queue surely fits.

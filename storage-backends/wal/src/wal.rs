@@ -70,6 +70,11 @@ impl<T: Send + 'static> Wal<T> {
         self.shared.append(record, tag)
     }
 
+    /// Why nothing is appended any more; from then on every append is refused, so an answer stays true.
+    pub fn refusal(&self) -> Option<AppendError> {
+        self.shared.refusal()
+    }
+
     /// Waits until the record at `lsn` (and so all before it) is durable.
     pub async fn committed(&self, lsn: Lsn) -> Result<(), WalDead> {
         self.shared.committed(lsn).await

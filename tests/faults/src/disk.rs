@@ -32,7 +32,7 @@ impl SmallDisk {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let mounted = dir.path().join("mounted");
         fs::create_dir(&mounted).map_err(|error| error.to_string())?;
-        let mut layer = Layer { image: image.to_owned(), mounted, device: None };
+        let mut layer = Layer::of(image.to_owned(), mounted);
         layer.mount()?;
         Ok(Self { layer, _dir: dir })
     }
@@ -42,7 +42,7 @@ impl SmallDisk {
     /// # Errors
     /// If that is not possible.
     pub fn format(image: &Path) -> Result<(), String> {
-        run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(image)).map(drop)
+        run(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-b", "4096"]).arg(image)).map(drop)
     }
 
     /// Where it is mounted.
@@ -96,6 +96,9 @@ pub enum Failing {
 ///   Writes:  ext4 ─ loop ─ sparse image ─ full tmpfs                              a write needs a page that is not to be had
 ///   Syncs:   ext4 ─ loop ─ sparse image ─ ext4 ─ loop ─ sparse image ─ full tmpfs    the page cache between takes the write
 /// ```
+///
+/// The loop driver (of Linux 6.15 and later) calls a write done of which the image took only a part. So that the device fails and
+/// does not lie, each of its requests is one page, which is taken or not.
 #[derive(Debug)]
 pub struct FailingDisk {
     /// From the lowest.
@@ -126,6 +129,7 @@ impl FailingDisk {
         for (name, size) in ["lower", "upper"].into_iter().zip(sizes) {
             let mut layer = Layer::create(&below, name, size)?;
             layer.mount()?;
+            layer.write_by_page()?;
             below = layer.mounted.clone();
             disk.layers.push(layer);
         }
@@ -184,11 +188,17 @@ struct Layer {
     image: PathBuf,
     mounted: PathBuf,
     device: Option<PathBuf>,
+    /// The limit of the device's requests that was changed, and what it was: the next user of the device finds it so.
+    usual_limit: Option<(PathBuf, String)>,
 }
 
 impl Layer {
+    fn of(image: PathBuf, mounted: PathBuf) -> Self {
+        Self { image, mounted, device: None, usual_limit: None }
+    }
+
     fn create(dir: &Path, name: &str, bytes: u64) -> Result<Self, String> {
-        let layer = Self { image: dir.join(format!("{name}.image")), mounted: dir.join(name), device: None };
+        let layer = Self::of(dir.join(format!("{name}.image")), dir.join(name));
         let made = fs::File::create(&layer.image).and_then(|file| file.set_len(bytes));
         made.and_then(|()| fs::create_dir(&layer.mounted)).map_err(|error| error.to_string())?;
         SmallDisk::format(&layer.image)?;
@@ -202,20 +212,39 @@ impl Layer {
         run(Command::new("mount").arg(&device).arg(&self.mounted)).map(drop)
     }
 
+    /// No request of the device is larger than a page.
+    fn write_by_page(&mut self) -> Result<(), String> {
+        const PAGE_KIB: &str = "4";
+        let name = self.device.as_deref().and_then(Path::file_name).expect("it is mounted");
+        let limit = Path::new("/sys/block").join(name).join("queue/max_sectors_kb");
+        let usual = fs::read_to_string(&limit).and_then(|usual| fs::write(&limit, PAGE_KIB).map(|()| usual));
+        let usual = usual.map_err(|error| format!("{}: {error}", limit.display()))?;
+        self.usual_limit = Some((limit, usual));
+        Ok(())
+    }
+
     fn unmount(&mut self) -> Result<(), String> {
         let unmounted = run(Command::new("umount").arg(&self.mounted));
-        if let Some(device) = self.device.take() {
-            run(Command::new("losetup").arg("--detach").arg(device))?;
-        }
+        self.detach()?;
         unmounted.map(drop)
+    }
+
+    fn detach(&mut self) -> Result<(), String> {
+        if let Some((limit, usual)) = self.usual_limit.take() {
+            fs::write(&limit, usual).map_err(|error| format!("{}: {error}", limit.display()))?;
+        }
+        match self.device.take() {
+            Some(device) => run(Command::new("losetup").arg("--detach").arg(device)).map(drop),
+            None => Ok(()),
+        }
     }
 }
 
 impl Drop for Layer {
     fn drop(&mut self) {
-        if let Some(device) = &self.device {
+        if self.device.is_some() {
             let _ = run(Command::new("umount").arg("-l").arg(&self.mounted));
-            let _ = run(Command::new("losetup").arg("--detach").arg(device));
+            let _ = self.detach();
         }
     }
 }
@@ -243,4 +272,46 @@ fn run(command: &mut Command) -> Result<String, String> {
         return Err(format!("{command:?}: {text}"));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    /// Several pages, and less than the driver's own limit of a request: each is one, unless requests are pages.
+    const PIECE: usize = 128 << 10;
+    const PIECES: u64 = 128;
+
+    /// A disk that lies shows nothing about who trusted it.
+    fn what_it_acknowledges_is_there(failing: Failing) {
+        let mut disk = match FailingDisk::mount(failing, 64 * MIB) {
+            Ok(disk) => disk,
+            Err(error) => return println!("SKIPPED: a failing disk needs root and loop devices: {error}"),
+        };
+        let path = disk.path().join("file");
+        fs::write(&path, vec![0; PIECE * PIECES as usize]).expect("it is healthy");
+        disk.break_down(9 * MIB + 123_000);
+        let file = fs::File::options().write(true).open(&path).expect("it is there");
+        let write =
+            |at: u64| file.write_all_at(&vec![7; PIECE], at * PIECE as u64).and_then(|()| file.sync_data());
+        let acknowledged = (0..PIECES).take_while(|at| write(*at).is_ok()).count();
+        assert!((1..PIECES as usize).contains(&acknowledged), "{acknowledged} pieces shows nothing");
+        drop(file);
+        disk.mend();
+        let found = fs::read(&path).expect("it was mended");
+        let there = found.iter().take_while(|byte| **byte == 7).count();
+        assert!(there >= acknowledged * PIECE, "{there} bytes of {acknowledged} pieces are there");
+    }
+
+    #[test]
+    fn a_disk_whose_writes_fail_does_not_lie() {
+        what_it_acknowledges_is_there(Failing::Writes);
+    }
+
+    #[test]
+    fn a_disk_whose_syncs_fail_does_not_lie() {
+        what_it_acknowledges_is_there(Failing::Syncs);
+    }
 }

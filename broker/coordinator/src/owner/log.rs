@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use aquifer_partition::{AppendError, AppendRequest, CommitTicket, Partition};
+use aquifer_partition::{AppendError, AppendRequest, CommitTicket, Partition, Unsettled};
 use aquifer_record::{BatchBuilder, Compression, NewRecord};
 use tokio::sync::oneshot;
 
@@ -92,7 +92,7 @@ impl Log {
     }
 
     /// Waits until the oldest batch in flight is durable. May be dropped and asked again.
-    pub(super) async fn durable(&self) -> Result<(), AppendError> {
+    pub(super) async fn durable(&self) -> Result<(), Unsettled> {
         match self.in_flight.front() {
             Some(oldest) => oldest.ticket.clone().wait().await,
             None => Ok(()),

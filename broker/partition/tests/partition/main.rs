@@ -4,6 +4,7 @@
 
 mod append;
 mod batches;
+mod deaths;
 mod histories;
 mod idle;
 mod long_polls;

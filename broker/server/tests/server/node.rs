@@ -29,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) server: Server,
     pub(crate) metadata: MetadataClient,
     pub(crate) tasks: TaskGroup,
+    /// The disk of its WAL.
+    pub(crate) disk: SimulatedDisk,
 }
 
 impl Node {
@@ -85,7 +87,7 @@ impl Node {
         );
         let services = Services { clock, random, metadata: metadata.clone(), partitions, groups };
         let server = Server::start(config, Vec::new(), services, &tasks);
-        Self { server, metadata, tasks }
+        Self { server, metadata, tasks, disk }
     }
 
     /// A client with a connection of its own.

@@ -1,6 +1,6 @@
 //! Produce, Fetch and the offsets between them.
 
-use aquifer_record::{Batches, patch_offset_and_epoch};
+use aquifer_record::{BatchBuilder, Batches, Compression, NewRecord, patch_offset_and_epoch};
 use aquifer_server::ServerConfig;
 use aquifer_stream::StreamsConfig;
 use bytes::{Bytes, BytesMut};
@@ -89,6 +89,30 @@ async fn pipelined_produces_get_their_offsets_and_replies_in_order() {
     }
     client.receive::<FetchRequest>(13, last).await;
     node.stop().await;
+}
+
+/// KAFKA_STORAGE_ERROR would mean to a client that nothing was written.
+#[tokio::test(start_paused = true)]
+async fn a_client_is_told_that_what_was_appended_when_the_wal_died_may_be_there() {
+    let node = Node::start().await;
+    let mut client = node.client();
+    let id = client.create("t", 1).await;
+    let numbered = |sequence| {
+        let mut builder = BatchBuilder::new(Compression::None).producer(9, 0, sequence);
+        builder.push(NewRecord { timestamp_ms: NOW_MS, value: Some(b"x"), ..NewRecord::default() });
+        produce(13, "t", id, 0, -1, builder.build().freeze())
+    };
+    client.call(13, &numbered(0)).await;
+    node.disk.fail_next_write();
+    let mut sent = Vec::new();
+    for sequence in 1..5 {
+        sent.push(client.send(13, &numbered(sequence)).await);
+    }
+    for correlation_id in sent {
+        let response = client.receive::<ProduceRequest>(13, correlation_id).await;
+        let code = response.responses[0].partition_responses[0].error_code;
+        assert_eq!(code, Code::NotEnoughReplicasAfterAppend.code());
+    }
 }
 
 #[tokio::test(start_paused = true)]

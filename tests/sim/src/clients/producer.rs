@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_image::{AllocateProducerIds, Outcome};
-use aquifer_partition::{AppendError, AppendRequest, LookupError};
+use aquifer_partition::{AppendError, AppendRequest, LookupError, Unsettled};
 use aquifer_record::{BatchBuilder, Compression, NewRecord, Origin};
 use aquifer_types::ProducerId;
 use bytes::BytesMut;
@@ -47,6 +47,7 @@ struct Acknowledged {
 enum Refusal {
     Lookup(LookupError),
     Append(AppendError, i32),
+    Unsettled(Unsettled),
 }
 
 impl Producer {
@@ -157,6 +158,14 @@ impl Producer {
                         }
                     }
                 }
+                Ok(Err(Refusal::Unsettled(error))) => {
+                    event!(
+                        self.world.trace,
+                        "producer {}: node {node} does not know of {first}..={last}: {error}",
+                        self.number
+                    );
+                    self.leader.after(&self.world, None);
+                }
                 Err(lost) => {
                     event!(
                         self.world.trace,
@@ -218,7 +227,7 @@ async fn append(
     let refused = |error| Refusal::Append(error, leader_epoch);
     let appended = partition.append(batch, &request).map_err(refused)?;
     if !early {
-        appended.ticket.wait().await.map_err(refused)?;
+        appended.ticket.wait().await.map_err(Refusal::Unsettled)?;
     }
     Ok(Acknowledged {
         base_offset: appended.base_offset,

@@ -140,7 +140,7 @@ fn time_limit(timeout_ms: i32) -> Duration {
 async fn durable(ticket: CommitTicket, timeout_ms: i32) -> Option<Failure> {
     match tokio::time::timeout(time_limit(timeout_ms), ticket.wait()).await {
         Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(Failure::from(&error)),
+        Ok(Err(unsettled)) => Some(unsettled.into()),
         Err(_) => Some(Failure::new(
             Code::RequestTimedOut,
             "The records were not durable within the request's timeout; they may be later.",
