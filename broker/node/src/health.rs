@@ -31,12 +31,8 @@ impl Health for NodeHealth {
         let stopping = self.serving.stopping().is_cancelled();
         let broker = self.broker.as_ref();
         let all_open = broker.is_none_or(|broker| broker.partitions.all_open());
-        readiness(stopping, all_open, broker.map_or(0, |broker| broker.groups.still_loading()))?;
-        if broker.is_some_and(|broker| broker.streams.stats().wal_copies == 0) {
-            return Err(
-                "too few brokers mirror this node's WAL (wal.min.copies): nothing is acknowledged".to_owned()
-            );
-        }
+        let loading = broker.map_or(0, |broker| broker.groups.still_loading());
+        readiness(stopping, all_open, loading, broker.map(|broker| broker.streams.stats().wal_copies))?;
         if self.quorum.as_ref().is_some_and(|quorum| quorum.leader().is_none()) {
             return Err("the metadata quorum has no leader that is known here".to_owned());
         }
@@ -48,7 +44,13 @@ impl Health for NodeHealth {
     }
 }
 
-fn readiness(stopping: bool, all_open: bool, groups_loading: usize) -> Result<(), String> {
+/// `wal_copies`: of the present segment, on a broker.
+fn readiness(
+    stopping: bool,
+    all_open: bool,
+    groups_loading: usize,
+    wal_copies: Option<u64>,
+) -> Result<(), String> {
     if stopping {
         return Err("stopping".to_owned());
     }
@@ -60,6 +62,11 @@ fn readiness(stopping: bool, all_open: bool, groups_loading: usize) -> Result<()
             "the groups of {groups_loading} partitions of __consumer_offsets are not loaded yet"
         ));
     }
+    if wal_copies == Some(0) {
+        return Err(
+            "too few brokers mirror this node's WAL (wal.min.copies): nothing is acknowledged".to_owned()
+        );
+    }
     Ok(())
 }
 
@@ -68,12 +75,17 @@ mod tests {
     use super::readiness;
 
     #[test]
-    fn a_node_is_ready_when_partitions_are_open_and_groups_loaded() {
-        assert_eq!(readiness(false, true, 0), Ok(()));
-        let unready =
-            [(true, true, 0, "stopping"), (false, false, 0, "open"), (false, true, 3, "groups of 3")];
-        for (stopping, all_open, loading, word) in unready {
-            let reason = readiness(stopping, all_open, loading).expect_err("not ready");
+    fn a_node_is_ready_when_partitions_are_open_groups_loaded_and_the_wal_has_copies() {
+        assert_eq!(readiness(false, true, 0, Some(1)), Ok(()));
+        assert_eq!(readiness(false, true, 0, None), Ok(()), "a controller has no WAL");
+        let unready = [
+            (true, true, 0, 3, "stopping"),
+            (false, false, 0, 3, "open"),
+            (false, true, 3, 3, "groups of 3"),
+            (false, true, 0, 0, "wal.min.copies"),
+        ];
+        for (stopping, all_open, loading, copies, word) in unready {
+            let reason = readiness(stopping, all_open, loading, Some(copies)).expect_err("not ready");
             assert!(reason.contains(word), "{reason}");
         }
     }

@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod history;
 mod kills;
+mod mirrored;
 mod pressure;
 mod replay;
 mod sweeping;

@@ -1,13 +1,17 @@
 //! The WAL dies under producers that have several requests in flight.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_partition::{AppendError, REMEMBERED_BATCHES};
+use aquifer_image::FenceBroker;
+use aquifer_partition::{AppendError, AppendRequest, REMEMBERED_BATCHES};
 use aquifer_runtime::Random;
-use bytes::BytesMut;
+use aquifer_stream::Mirroring;
+use aquifer_wal::{Mirror, MirrorAcks};
+use bytes::{Bytes, BytesMut};
 
-use crate::batches::{consume, numbered, produce, request};
-use crate::machine::{Machine, Node, PATIENCE};
+use crate::batches::{batch, consume, numbered, produce, request};
+use crate::machine::{Machine, Node, OTHER, PATIENCE};
 
 #[tokio::test]
 async fn behind_a_batch_that_a_dead_wal_refused_there_is_no_gap() {
@@ -37,6 +41,34 @@ async fn behind_a_batch_that_a_stopping_broker_refused_there_is_no_gap() {
     for sequence in 1..4 {
         let refused = partition.append(numbered(7, 0, sequence, &["b"]), &request()).unwrap_err();
         assert!(matches!(refused, AppendError::NotLeader), "sequence {sequence}: {refused}");
+    }
+}
+
+/// A way to a mirror that is never there.
+#[derive(Debug)]
+struct Nowhere(MirrorAcks);
+
+impl Mirror for Nowhere {
+    fn send(&mut self, _: Bytes) {
+        self.0.lost("nobody is there".to_owned());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_nobody_mirrors_the_wal_no_kind_of_acks_is_taken() {
+    let mut machine = Machine::new(22).await;
+    let connect = Arc::new(|_, _, acks| Box::new(Nowhere(acks)) as Box<dyn Mirror>);
+    machine.mirroring = Some(Mirroring { copies: 2, min_copies: 2, needed: None, connect });
+    let node = machine.start().await;
+    let partition = node.create("t", 1, &[]).await;
+    let broker_epoch = node.metadata.image().broker_epoch(OTHER).unwrap();
+    node.metadata.propose(FenceBroker { node: OTHER, broker_epoch }).await.unwrap();
+    while node.streams.stats().wal_copies > 0 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for acks_all in [true, false] {
+        let refused = partition.append(batch(&["a"]), &AppendRequest { acks_all, ..request() }).unwrap_err();
+        assert!(matches!(refused, AppendError::NotEnoughReplicas { wanted: 1, copies: 0 }), "{refused}");
     }
 }
 

@@ -6,15 +6,15 @@ use std::time::Duration;
 use aquifer_client::{ClientConfig, MetadataClient};
 use aquifer_disk::{SimulatedDisk, SimulatedFaults};
 use aquifer_image::{
-    AlterConfigs, ConfigResource, CreateTopic, DeleteTopic, Endpoint, Outcome, RegisterBroker,
+    AlterConfigs, ConfigResource, CreateTopic, DeleteTopic, Endpoint, OfferMirror, Outcome, RegisterBroker,
     SecurityProtocol,
 };
 use aquifer_objects::{Store, StoreOptions};
 use aquifer_partition::{Partition, Partitions, PartitionsConfig, describe};
 use aquifer_quorum::{Formation, MemoryStorage, Quorum, QuorumConfig, Router, Storage};
 use aquifer_runtime::{Clock, Random, SimulatedClock, TaskGroup};
-use aquifer_stream::{Streams, StreamsConfig, StreamsParts};
-use aquifer_types::{DiskId, NodeId, TopicId};
+use aquifer_stream::{Mirroring, Streams, StreamsConfig, StreamsParts};
+use aquifer_types::{BrokerEpoch, DiskId, NodeId, TopicId};
 use aquifer_wal::{Identity, WalConfig};
 
 /// Far beyond what anything here takes; reached only by a bug.
@@ -36,6 +36,8 @@ pub(crate) struct Machine {
     clock: Clock,
     /// Moves the wall clock.
     pub(crate) hand: SimulatedClock,
+    /// How its WAL is mirrored. [`OTHER`] offers to, if it is.
+    pub(crate) mirroring: Option<Mirroring>,
 }
 
 /// A process on it.
@@ -56,7 +58,7 @@ impl Machine {
         let store =
             aquifer_objects::open("memory://", &options, clock.clone(), random.clone()).await.unwrap();
         let disk = SimulatedDisk::new(seed, SimulatedFaults::default());
-        Self { disk, store, random, metadata: MemoryStorage::new(), clock, hand }
+        Self { disk, store, random, metadata: MemoryStorage::new(), clock, hand, mirroring: None }
     }
 
     /// Starts a process, which recovers what an earlier one left.
@@ -88,21 +90,12 @@ impl Machine {
     ) -> Node {
         let id = config.node;
         let metadata = MetadataClient::start(quorum.clone(), ClientConfig::default(), &tasks).await.unwrap();
-        let endpoint = Endpoint {
-            listener: "PLAINTEXT".to_owned(),
-            host: "127.0.0.1".to_owned(),
-            port: 9092,
-            security: SecurityProtocol::Plaintext,
-        };
-        let register = RegisterBroker {
-            node: id,
-            incarnation: self.random.uuid(),
-            endpoints: vec![endpoint],
-            rack: None,
-        };
-        let Outcome::BrokerRegistered { epoch } = metadata.propose(register).await.unwrap() else {
-            panic!("registering is answered with an epoch");
-        };
+        let epoch = self.register(&metadata, id).await;
+        if self.mirroring.is_some() {
+            let broker_epoch = self.register(&metadata, OTHER).await;
+            let offer = OfferMirror { node: OTHER, broker_epoch, disk: DiskId(self.random.uuid()) };
+            metadata.propose(offer).await.unwrap();
+        }
         let identity = Identity { cluster: 1, disk: 1, owner: id.get() };
         let wal = WalConfig { capacity_bytes: 16 << 20, ..WalConfig::default() };
         let wal = aquifer_wal::open(wal, disk.attach().unwrap(), identity).await.unwrap();
@@ -113,7 +106,7 @@ impl Machine {
             node: id,
             broker_epoch: epoch,
             disk: DiskId::ZERO,
-            mirroring: None,
+            mirroring: self.mirroring.clone(),
             describe,
             clock: self.clock.clone(),
             tasks: tasks.clone(),
@@ -124,6 +117,21 @@ impl Machine {
         let node = Node { partitions, streams, metadata, random: self.random.clone(), quorum, tasks };
         node.wait_open().await;
         node
+    }
+
+    async fn register(&self, metadata: &MetadataClient, node: NodeId) -> BrokerEpoch {
+        let endpoint = Endpoint {
+            listener: "PLAINTEXT".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: 9092,
+            security: SecurityProtocol::Plaintext,
+        };
+        let incarnation = self.random.uuid();
+        let register = RegisterBroker { node, incarnation, endpoints: vec![endpoint], rack: None };
+        let Outcome::BrokerRegistered { epoch } = metadata.propose(register).await.unwrap() else {
+            panic!("registering is answered with an epoch");
+        };
+        epoch
     }
 
     /// Ends a process as `kill -9` does: what the disk has in flight is written, nothing else happens.

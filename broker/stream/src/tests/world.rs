@@ -4,22 +4,26 @@ use std::time::Duration;
 
 use aquifer_client::{ClientConfig, MetadataClient};
 use aquifer_disk::{SimulatedDisk, SimulatedFaults};
-use aquifer_image::{CreateTopic, DeleteTopic, Endpoint, Outcome, RegisterBroker, SecurityProtocol};
+use aquifer_image::{
+    CreateTopic, DeleteTopic, Endpoint, OfferMirror, Outcome, RegisterBroker, SecurityProtocol,
+};
 use aquifer_objects::{Store, StoreOptions};
 use aquifer_quorum::{Formation, MemoryStorage, Quorum, QuorumConfig, Router, Storage};
 use aquifer_runtime::{Clock, Random, SimulatedClock, TaskGroup};
-use aquifer_types::{DiskId, NodeId, TopicId};
+use aquifer_types::{BrokerEpoch, DiskId, NodeId, TopicId};
 use aquifer_wal::{Identity, WalConfig};
 use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
 use crate::lock::lock;
 use crate::{
-    AppendError, Batch, Checkpoint, Description, Lsn, OpenError, ReadError, ReadRequest, Stream, Streams,
-    StreamsConfig, StreamsParts,
+    AppendError, Batch, Checkpoint, Description, Lsn, Mirroring, OpenError, ReadError, ReadRequest, Stream,
+    Streams, StreamsConfig, StreamsParts,
 };
 
 const NODE: NodeId = NodeId(1);
+/// Brokers that offer to mirror the WAL, where it is mirrored.
+pub(super) const OTHERS: [NodeId; 2] = [NodeId(2), NodeId(3)];
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(600);
 /// Where the clock stands at first.
 pub(super) const NOON_MS: i64 = 1_700_000_000_000;
@@ -34,6 +38,7 @@ pub(super) struct World {
     random: Random,
     pub(super) config: StreamsConfig,
     pub(super) wal: WalConfig,
+    pub(super) mirroring: Option<Mirroring>,
     disk_id: DiskId,
 }
 
@@ -71,6 +76,7 @@ impl World {
                 ..StreamsConfig::default()
             },
             wal: WalConfig { capacity_bytes: 32 << 20, ..WalConfig::default() },
+            mirroring: None,
             disk_id: DiskId(random.uuid()),
             random,
         }
@@ -89,17 +95,14 @@ impl World {
         let quorum = started.expect("the quorum starts");
         let metadata = MetadataClient::start(quorum.clone(), ClientConfig::default(), &tasks).await;
         let metadata = metadata.expect("the metadata is followed");
-        let endpoint = Endpoint {
-            listener: "PLAINTEXT".to_owned(),
-            host: "localhost".to_owned(),
-            port: 9092,
-            security: SecurityProtocol::Plaintext,
-        };
-        let incarnation = self.random.uuid();
-        let register = RegisterBroker { node: NODE, incarnation, endpoints: vec![endpoint], rack: None };
-        let Ok(Outcome::BrokerRegistered { epoch }) = metadata.propose(register).await else {
-            panic!("the broker registers");
-        };
+        let epoch = self.register(&metadata, NODE).await;
+        if self.mirroring.is_some() {
+            for node in OTHERS {
+                let broker_epoch = self.register(&metadata, node).await;
+                let offer = OfferMirror { node, broker_epoch, disk: DiskId(self.random.uuid()) };
+                metadata.propose(offer).await.expect("taken");
+            }
+        }
         let disk = self.disk.attach().expect("nobody else has the disk");
         let identity = Identity { cluster: 7, disk: self.disk_id.get().as_u128(), owner: NODE.get() };
         let wal = aquifer_wal::open(self.wal.clone(), disk, identity).await?;
@@ -110,7 +113,7 @@ impl World {
             node: NODE,
             broker_epoch: epoch,
             disk: self.disk_id,
-            mirroring: None,
+            mirroring: self.mirroring.clone(),
             describe,
             clock: self.clock.clone(),
             tasks: tasks.clone(),
@@ -128,6 +131,21 @@ impl World {
                 Err(error)
             }
         }
+    }
+
+    async fn register(&self, metadata: &MetadataClient, node: NodeId) -> BrokerEpoch {
+        let endpoint = Endpoint {
+            listener: "PLAINTEXT".to_owned(),
+            host: "localhost".to_owned(),
+            port: 9092,
+            security: SecurityProtocol::Plaintext,
+        };
+        let incarnation = self.random.uuid();
+        let register = RegisterBroker { node, incarnation, endpoints: vec![endpoint], rack: None };
+        let Ok(Outcome::BrokerRegistered { epoch }) = metadata.propose(register).await else {
+            panic!("the broker registers");
+        };
+        epoch
     }
 
     /// Kills the process: nothing of it happens after this moment.

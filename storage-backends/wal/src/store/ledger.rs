@@ -255,3 +255,28 @@ impl Ledger {
         self.copies.get(&segment)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_that_is_asked_for_again_is_not_logged_again() {
+        let found = Recovered { segments: Vec::new() };
+        let mut ledger = Ledger::recover(MirrorStoreConfig::default(), found).expect("nothing is damaged");
+        let mut logged = 0;
+        let mut seal = |epoch| {
+            ledger.seal(2, 10, epoch, |_| {
+                logged += 1;
+                Ok(Lsn(logged))
+            })
+        };
+        // As a recovery does that waits for another copy.
+        for _ in 0..3 {
+            assert_eq!(seal(20).expect("promised"), Lsn(1), "its promise is durable once that place is");
+        }
+        assert_eq!(seal(21).expect("promised"), Lsn(2), "a newer recovery has a promise of its own");
+        assert!(matches!(seal(20), Err(Refusal::OldEpoch { promised: 21, asked: 20, .. })));
+        assert_eq!(logged, 2);
+    }
+}
