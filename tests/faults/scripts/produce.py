@@ -2,7 +2,8 @@
 
 produce.py BOOTSTRAP TOPIC HISTORY [name=value ...]
 Names: kind=idempotent|plain codec=none partitions=3 size=1500 burst=50 pace_ms=5 timeout_ms=300000 create=1 config.NAME=VALUE
-Told "run N": says "ran" once N more records were acknowledged, and goes on. Told "rest": sends nothing until "go".
+Told "run N": says "ran" once N more records were acknowledged, and goes on; "each N": once there are N more in each
+partition. Told "rest": sends nothing until "go".
 Told "count": says "counted ACKNOWLEDGED FAILED SENT". Told "stop": delivers what is under way and says "sent".
 
 HISTORY has a line for each fact: "a PARTITION OFFSET NUMBER" acknowledged, "f PARTITION NUMBER" failed, "s NUMBER" sent
@@ -44,6 +45,7 @@ producer = Producer({
 })
 history = open(HISTORY, "w")
 acknowledged = failed = number = 0
+by_partition = [0] * PARTITIONS
 reasons = {}
 
 
@@ -56,10 +58,11 @@ def delivered(error, message):
         history.write(f"f {message.partition()} {sent}\n")
     else:
         acknowledged += 1
+        by_partition[message.partition()] += 1
         history.write(f"a {message.partition()} {message.offset()} {sent}\n")
 
 
-goal = None
+goal = goals = None
 resting = False
 while True:
     for _ in range(0 if resting else BURST):
@@ -74,6 +77,9 @@ while True:
     if goal is not None and acknowledged >= goal:
         say("ran", acknowledged)
         goal = None
+    if goals is not None and all(now >= wanted for now, wanted in zip(by_partition, goals)):
+        say("ran", by_partition)
+        goals = None
     word = told_already()
     if word == "stop":
         break
@@ -83,6 +89,8 @@ while True:
         resting = False
     elif word == "count":
         say("counted", acknowledged, failed, number)
+    elif word is not None and word.startswith("each "):
+        goals = [now + int(word.split()[1]) for now in by_partition]
     elif word is not None:
         goal = acknowledged + int(word.split()[1])
 left = producer.flush(max(300, int(options["timeout_ms"]) / 1_000))

@@ -50,6 +50,12 @@ impl Load {
         self.script.expect("ran", LIMIT).await;
     }
 
+    /// Waits until so many more records were acknowledged in each partition.
+    pub async fn run_everywhere(&mut self, records: u64) {
+        self.script.tell(&format!("each {records}")).await;
+        self.script.expect("ran", LIMIT).await;
+    }
+
     /// Sends nothing more until [`Self::go`].
     pub async fn rest(&mut self) {
         self.script.tell("rest").await;

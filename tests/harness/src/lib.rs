@@ -14,12 +14,14 @@
 
 mod artifacts;
 mod cluster;
+mod namespaces;
 mod node;
 mod script;
 mod target;
 
 pub use artifacts::{aquifer, kafka_classes, log_configuration, script};
 pub use cluster::Cluster;
-pub use node::{LIMIT, Node, NodeFailed, http_get};
+pub use namespaces::in_own_namespaces;
+pub use node::{LIMIT, Node, NodeFailed, http_get, http_get_from};
 pub use script::{Script, kcat, python, run_script};
 pub use target::Target;

@@ -1,4 +1,5 @@
 use std::io;
+use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -8,8 +9,13 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Fetches `path` from loopback; enough HTTP for a health check.
 pub(crate) async fn get(port: u16, path: &str) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n");
+    get_from(Ipv4Addr::LOCALHOST, port, path).await
+}
+
+/// As [`get`], from another address of this machine.
+pub(crate) async fn get_from(address: Ipv4Addr, port: u16, path: &str) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect((address, port)).await?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(MAX_BYTES).read_to_end(&mut answer).await?;

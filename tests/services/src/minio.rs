@@ -1,4 +1,5 @@
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -24,6 +25,7 @@ const STARTS: usize = 3;
 pub struct Minio {
     process: Process,
     program: PathBuf,
+    address: Ipv4Addr,
     port: u16,
     tls: bool,
     directory: TempDir,
@@ -38,7 +40,15 @@ impl Minio {
     /// # Errors
     /// [`ServiceError::Missing`] if it is not installed.
     pub async fn start() -> Result<Self, ServiceError> {
-        Self::start_with(None).await
+        Self::start_with(Ipv4Addr::LOCALHOST, None).await
+    }
+
+    /// Starts one that hosts in the test's own network reach at this address.
+    ///
+    /// # Errors
+    /// [`ServiceError::Missing`] if it is not installed.
+    pub async fn start_at(address: Ipv4Addr) -> Result<Self, ServiceError> {
+        Self::start_with(address, None).await
     }
 
     /// Starts one that speaks https only, with the certificate of `ca`.
@@ -46,10 +56,10 @@ impl Minio {
     /// # Errors
     /// [`ServiceError::Missing`] if it is not installed.
     pub async fn start_with_tls(ca: &PrivateCa) -> Result<Self, ServiceError> {
-        Self::start_with(Some(ca)).await
+        Self::start_with(Ipv4Addr::LOCALHOST, Some(ca)).await
     }
 
-    async fn start_with(ca: Option<&PrivateCa>) -> Result<Self, ServiceError> {
+    async fn start_with(address: Ipv4Addr, ca: Option<&PrivateCa>) -> Result<Self, ServiceError> {
         let program = Artifact::Minio.find()?;
         let directory = tempfile::tempdir().map_err(ServiceError::io("create a directory for MinIO"))?;
         let certificates = directory.path().join(CERTIFICATES);
@@ -64,20 +74,20 @@ impl Minio {
         let mut starts = 1;
         loop {
             let port = free_port();
-            match start(&program, directory.path(), port, tls).await {
-                Ok(process) => return Ok(Self { process, program, port, tls, directory }),
+            match start(&program, directory.path(), (address, port), tls).await {
+                Ok(process) => return Ok(Self { process, program, address, port, tls, directory }),
                 Err(ServiceError::Ended { .. }) if starts < STARTS => starts += 1,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// `http://127.0.0.1:PORT`, or `https://…`.
+    /// `http://127.0.0.1:PORT`, or `https://…`; the address that it was started at.
     pub fn endpoint(&self) -> String {
-        format!("{}://127.0.0.1:{}", if self.tls { "https" } else { "http" }, self.port)
+        format!("{}://{}:{}", if self.tls { "https" } else { "http" }, self.address, self.port)
     }
 
-    /// Its port on loopback.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -125,17 +135,23 @@ impl Minio {
     /// If it does not become ready.
     pub async fn restart(&mut self) -> Result<(), ServiceError> {
         self.process.kill();
-        self.process = start(&self.program, self.directory.path(), self.port, self.tls).await?;
+        let place = (self.address, self.port);
+        self.process = start(&self.program, self.directory.path(), place, self.tls).await?;
         Ok(())
     }
 }
 
-async fn start(program: &Path, directory: &Path, port: u16, tls: bool) -> Result<Process, ServiceError> {
+async fn start(
+    program: &Path,
+    directory: &Path,
+    (address, port): (Ipv4Addr, u16),
+    tls: bool,
+) -> Result<Process, ServiceError> {
     let drive = directory.join("drive");
     fs::create_dir_all(&drive).map_err(ServiceError::io("create MinIO's drive"))?;
     let mut command = Command::new(program);
     command
-        .args(["server", "--quiet", "--address", &format!("127.0.0.1:{port}")])
+        .args(["server", "--quiet", "--address", &format!("{address}:{port}")])
         .arg("--certs-dir")
         .arg(directory.join(CERTIFICATES))
         .arg(&drive)
@@ -148,7 +164,7 @@ async fn start(program: &Path, directory: &Path, port: u16, tls: bool) -> Result
         // On a drive that is shared with the system MinIO refuses to start outside of CI.
         .env("CI", "1");
     let mut process = Process::start("minio", &command, &directory.join("minio.log"))?;
-    let ready = async || match http::get(port, "/minio/health/ready").await {
+    let ready = async || match http::get_from(address, port, "/minio/health/ready").await {
         Ok((status, _)) => status == 200 || (tls && status == SPEAKS_TLS),
         Err(_) => false,
     };

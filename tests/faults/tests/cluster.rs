@@ -1,0 +1,114 @@
+//! Clusters whose nodes have a host each: processes die and hang, the network splits one way and both, disks are full, round
+//! after round under producers, and the histories of these are compared with what is there afterwards.
+
+use std::env;
+use std::path::Path;
+use std::time::Duration;
+
+use aquifer_faults::{Faults, HostCluster, Kept, Load, Role, Scale, Times, measured};
+use aquifer_harness::in_own_namespaces;
+use aquifer_runtime::Random;
+use tokio::time::{Instant, timeout};
+
+/// After each so many rounds everything is read and compared, and new topics begin.
+const ROUNDS_A_TOPIC: u32 = 30;
+/// What each partition must have taken since a fault was mended.
+const RECORDS_AFTER: u64 = 20;
+/// How long a cluster may need to serve everything again once a fault is mended.
+const SERVES_AGAIN: Duration = Duration::from_secs(120);
+
+/// Rounds; `AQUIFER_FAULTS_ROUNDS` asks for another number.
+fn rounds() -> u32 {
+    let asked = env::var("AQUIFER_FAULTS_ROUNDS").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or_else(|| Scale::chosen().of(8, 300))
+}
+
+/// `AQUIFER_FAULTS_SEED` asks for one that was printed.
+fn seed() -> u64 {
+    let asked = env::var("AQUIFER_FAULTS_SEED").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or_else(|| Random::from_os().next_u64())
+}
+
+/// Producers of both kinds on topics of their own.
+async fn loads(dir: &Path, bootstrap: &str, number: u32) -> Option<Vec<Load>> {
+    let mut loads = Vec::new();
+    for kind in ["idempotent", "plain"] {
+        let topic = format!("{kind}-{number}");
+        let kind = format!("kind={kind}");
+        let options = [&kind, "partitions=6", "burst=6", "pace_ms=20"];
+        loads.push(Load::start(dir, bootstrap, &topic, &options).await?);
+    }
+    for load in &mut loads {
+        load.run_everywhere(RECORDS_AFTER).await;
+    }
+    Some(loads)
+}
+
+/// Waits until all nodes are ready and all producers go on in every partition; how long that took.
+async fn serves_again(cluster: &mut HostCluster, loads: &mut [Load]) -> Duration {
+    let start = Instant::now();
+    cluster.until_ready().await;
+    let going_on = async {
+        for load in loads {
+            load.run_everywhere(RECORDS_AFTER).await;
+        }
+    };
+    let well = tokio::select! {
+        well = timeout(SERVES_AGAIN, going_on) => well.is_ok(),
+        () = cluster.tend(SERVES_AGAIN * 2) => false,
+    };
+    assert!(well, "producers do not go on within {SERVES_AGAIN:?}:\n{}", cluster.logs());
+    start.elapsed()
+}
+
+async fn survives(name: &str, nodes: u16) {
+    let Some(dir) = in_own_namespaces(name, &env::temp_dir()) else { return };
+    let roles = vec![Role::Both; usize::from(nodes)];
+    let Some(mut cluster) = HostCluster::start(&dir, &roles).await else { return };
+    let bootstrap = cluster.bootstrap();
+    let (seed, mut number, mut counted) = (seed(), 0, [0, 0]);
+    let mut faults = Faults::seeded(seed, nodes);
+    let mut times = Times::default();
+    while number < rounds() {
+        let Some(mut loads) = loads(&dir, &bootstrap, number).await else { return };
+        for (fault, lasts) in faults.by_ref().take((rounds() - number).min(ROUNDS_A_TOPIC) as usize) {
+            number += 1;
+            tell(&format!("{name}, seed {seed}, round {number}: {fault} for {:.1} s", lasts.as_secs_f64()));
+            fault.begin(&mut cluster);
+            cluster.tend(lasts).await;
+            fault.end(&mut cluster);
+            let took = serves_again(&mut cluster, &mut loads).await;
+            tell(&format!("served again {:.1} s after", took.as_secs_f64()));
+            times.add(took);
+        }
+        for (load, count) in loads.iter_mut().zip(&mut counted) {
+            let said = load.stop().await;
+            let history = load.check(&dir, Kept::All).await;
+            assert_eq!(history.failed(), 0, "no record may fail: {said}");
+            *count += history.acknowledged();
+        }
+    }
+    let returns = cluster.returns();
+    cluster.stop().await;
+    let [idempotent, plain] = counted;
+    measured(&format!(
+        "cluster of {nodes}: {number} faults (seed {seed}), {idempotent} records of idempotent producers acknowledged and \
+         there once and in order, {plain} of plain ones there; nodes came back by themselves {returns} times; everything \
+         served again after the fault: {times}"
+    ));
+}
+
+#[expect(clippy::print_stderr, reason = "where a test stands, for who waits or looks for a cause")]
+fn tell(what: &str) {
+    eprintln!("{what}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_hosts_lose_nothing_by_faults_at_random() {
+    survives("three_hosts_lose_nothing_by_faults_at_random", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hosts_lose_nothing_by_faults_at_random() {
+    survives("five_hosts_lose_nothing_by_faults_at_random", 5).await;
+}
