@@ -24,13 +24,55 @@ fn rounds() -> u32 {
     asked.unwrap_or_else(|| Scale::chosen().of(3, 100))
 }
 
-/// How nodes end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// The process dies: the kernel resets its connections.
-    Process,
-    /// The host dies: nothing says so.
-    Host,
+/// Nodes end, all at once.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    /// How many.
+    nodes: usize,
+    /// With the host; else the process dies, and the kernel resets its connections.
+    host: bool,
+    /// One of them leads the metadata quorum; else none does.
+    leads_quorum: bool,
+}
+
+impl End {
+    const PROCESS: Self = Self { nodes: 1, host: false, leads_quorum: false };
+
+    fn of(self, partitions: &[u16], quorum: u16) -> Vec<u16> {
+        let mut nodes: Vec<u16> = self.leads_quorum.then_some(quorum).into_iter().collect();
+        for &node in partitions.iter().filter(|node| **node != quorum) {
+            if nodes.len() < self.nodes && !nodes.contains(&node) {
+                nodes.push(node);
+            }
+        }
+        nodes
+    }
+
+    /// For how long the partitions that these nodes led waited, and for how long the others did.
+    async fn measure(self, cluster: &mut HostCluster, steady: &mut Steady) -> [Option<Duration>; 2] {
+        cluster.until_ready().await;
+        cluster.until_copies(3).await;
+        let leaders = steady.leaders().await;
+        let gone = self.of(&leaders, cluster.quorum_leader().await);
+        steady.mark().await;
+        for &node in &gone {
+            if self.host {
+                cluster.network().cut(node);
+            }
+            cluster.kill(node);
+        }
+        let gaps = gaps(steady).await;
+        for &node in &gone {
+            if self.host {
+                cluster.network().join(node);
+            }
+            cluster.launch(node);
+        }
+        [true, false].map(|led| {
+            let gaps = gaps.iter().zip(&leaders).filter(|(_, leader)| gone.contains(leader) == led);
+            gaps.map(|(gap, _)| *gap).max()
+        })
+    }
 }
 
 /// Waits until the interruption is over; the gap of each partition.
@@ -38,43 +80,6 @@ async fn gaps(steady: &mut Steady) -> Vec<Duration> {
     steady.flows(OVER).await;
     sleep(AFTER).await;
     steady.gaps().await
-}
-
-/// Ends the leaders of so many partitions at once: how long their partitions waited, and how long the others did.
-async fn end(
-    cluster: &mut HostCluster,
-    steady: &mut Steady,
-    end: End,
-    count: usize,
-) -> (Duration, Option<Duration>) {
-    cluster.until_ready().await;
-    cluster.until_copies(3).await;
-    let leaders = steady.leaders().await;
-    let mut gone = Vec::new();
-    for leader in &leaders {
-        if gone.len() < count && !gone.contains(leader) {
-            gone.push(*leader);
-        }
-    }
-    steady.mark().await;
-    for &node in &gone {
-        if end == End::Host {
-            cluster.network().cut(node);
-        }
-        cluster.kill(node);
-    }
-    let gaps = gaps(steady).await;
-    for &node in &gone {
-        if end == End::Host {
-            cluster.network().join(node);
-        }
-        cluster.launch(node);
-    }
-    let of = |led: bool| {
-        let gaps = gaps.iter().zip(&leaders).filter(|(_, leader)| gone.contains(leader) == led);
-        gaps.map(|(gap, _)| *gap).max()
-    };
-    (of(true).expect("a leader was ended"), of(false))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,18 +92,19 @@ async fn how_long_producers_wait_when_nodes_die() {
         return;
     };
     let events = [
-        ("the death of a process", End::Process, 1),
-        ("the death of a host", End::Host, 1),
-        ("the death of two processes at once", End::Process, 2),
+        ("a process", End::PROCESS),
+        ("two processes at once", End { nodes: 2, ..End::PROCESS }),
+        ("a process that leads the quorum too", End { leads_quorum: true, ..End::PROCESS }),
+        ("a host", End { host: true, ..End::PROCESS }),
     ];
-    for (what, how, count) in events {
+    for (what, end) in events {
         let (mut own, mut others) = (Times::default(), Times::default());
         for _ in 0..rounds() {
-            let (led, not_led) = end(&mut cluster, &mut steady, how, count).await;
-            own.add(led);
+            let [led, not_led] = end.measure(&mut cluster, &mut steady).await;
+            own.extend(led);
             others.extend(not_led);
         }
-        measured(&format!("produce after {what}: {own}; partitions that others led: {others}"));
+        measured(&format!("produce after the death of {what}: {own}; partitions that others led: {others}"));
     }
     steady.end().await;
     cluster.stop().await;

@@ -2,7 +2,6 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
 
 use aquifer_services::skip;
 
@@ -45,7 +44,7 @@ pub fn in_own_namespaces(name: &str, parent: &Path) -> Option<PathBuf> {
     None
 }
 
-/// Removed with the test; with `AQUIFER_TEST_KEEP` in the environment only if it passed.
+/// Removed with the test, but for `AQUIFER_TEST_KEEP` in the environment.
 struct Directory(PathBuf);
 
 /// Of the directories' names; the process that owns one, and the test, follow.
@@ -70,7 +69,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if !thread::panicking() || env::var_os("AQUIFER_TEST_KEEP").is_none() {
+        if env::var_os("AQUIFER_TEST_KEEP").is_none() {
             let _ = fs::remove_dir_all(&self.0);
         }
     }
