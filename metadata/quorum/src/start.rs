@@ -151,10 +151,15 @@ impl Quorum {
         let recovered = async {
             self.ready().await?;
             let mut applied = self.inner().machine.applied();
+            let complete = async {
+                // The sender lives in the machine that we hold.
+                let _ = applied.wait_for(|applied| *applied >= found).await;
+                // The image may be complete before the election is over. Fails only with raft's core, which stops the member.
+                let _ = raft.wait(None).current_leader(me, "the only voter leads").await;
+            };
             tokio::select! {
                 () = self.inner().stopped.cancelled() => Err(self.ended()),
-                // The sender lives in the machine that we hold.
-                _ = applied.wait_for(|applied| *applied >= found) => Ok(()),
+                () = complete => Ok(()),
             }
         };
         match tokio::time::timeout(START_LIMIT, recovered).await {
@@ -325,6 +330,9 @@ fn raft_config(config: &QuorumConfig) -> Result<Config, StartError> {
         purge_batch_size: 256,
         replication_lag_threshold: config.snapshot_every.saturating_add(config.log_keep),
         enable_pre_vote: Some(true),
+        // Entries go to the others while the leader's own sync is under way. A process that was killed may have lost some that
+        // they have; leading on in its term it would give their ids to other entries, and nobody could tell the difference.
+        enable_leader_restore: Some(false),
         // Entries are small on the whole; with the largest ones a batch still fits a frame.
         max_payload_entries: MAX_APPEND_ENTRIES,
         ..Config::default()

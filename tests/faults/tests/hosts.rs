@@ -6,12 +6,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use aquifer_faults::{Faults, HostCluster, Kept, Load, Role, Scale, Times, measured};
-use aquifer_harness::in_own_namespaces;
+use aquifer_harness::{Script, in_own_namespaces};
 use aquifer_runtime::Random;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// After each so many rounds everything is read and compared, and new topics begin.
 const ROUNDS_A_TOPIC: u32 = 30;
+const PARTITIONS: &str = "6";
 /// What each partition must have taken since a fault was mended.
 const RECORDS_AFTER: u64 = 20;
 /// How long a cluster may need to serve everything again once a fault is mended.
@@ -29,36 +30,63 @@ fn seed() -> u64 {
     asked.unwrap_or_else(|| Random::from_os().next_u64())
 }
 
-/// Producers of both kinds on topics of their own.
-async fn loads(dir: &Path, bootstrap: &str, number: u32) -> Option<Vec<Load>> {
-    let mut loads = Vec::new();
-    for kind in ["idempotent", "plain"] {
-        let topic = format!("{kind}-{number}");
-        let kind = format!("kind={kind}");
-        let options = [&kind, "partitions=6", "burst=6", "pace_ms=20"];
-        loads.push(Load::start(dir, bootstrap, &topic, &options).await?);
-    }
-    for load in &mut loads {
-        load.run_everywhere(RECORDS_AFTER).await;
-    }
-    Some(loads)
+/// Producers of both kinds on topics of their own, and a group that commits.
+struct Clients {
+    idempotent: Load,
+    plain: Load,
+    group: Script,
 }
 
-/// Waits until all nodes are ready and all producers go on in every partition; how long that took.
-async fn serves_again(cluster: &mut HostCluster, loads: &mut [Load]) -> Duration {
-    let start = Instant::now();
-    cluster.until_ready().await;
-    let going_on = async {
-        for load in loads {
+impl Clients {
+    /// `None` if the clients are not installed.
+    async fn start(dir: &Path, bootstrap: &str, number: u32) -> Option<Self> {
+        let load = async |kind: &str| {
+            let (topic, kind) = (format!("{kind}-{number}"), format!("kind={kind}"));
+            let partitions = format!("partitions={PARTITIONS}");
+            Load::start(dir, bootstrap, &topic, &[&kind, &partitions, "burst=6", "pace_ms=20"]).await
+        };
+        let (mut idempotent, mut plain) = (load("idempotent").await?, load("plain").await?);
+        for load in [&mut idempotent, &mut plain] {
             load.run_everywhere(RECORDS_AFTER).await;
         }
-    };
-    let well = tokio::select! {
-        well = timeout(SERVES_AGAIN, going_on) => well.is_ok(),
-        () = cluster.tend(SERVES_AGAIN * 2) => false,
-    };
-    assert!(well, "producers do not go on within {SERVES_AGAIN:?}:\n{}", cluster.logs());
-    start.elapsed()
+        let (topic, group) = (format!("plain-{number}"), format!("group-{number}"));
+        let arguments = [bootstrap, &topic, PARTITIONS, &group];
+        Some(Self { idempotent, plain, group: Script::start("commit.py", &arguments).await? })
+    }
+
+    /// Waits until all nodes are ready and both producers go on in every partition; how long that took.
+    async fn go_on(&mut self, cluster: &mut HostCluster) -> Duration {
+        let start = Instant::now();
+        cluster.until_ready().await;
+        let going_on = async {
+            for load in [&mut self.idempotent, &mut self.plain] {
+                load.run_everywhere(RECORDS_AFTER).await;
+            }
+        };
+        let well = tokio::select! {
+            () = going_on => true,
+            () = cluster.tend(SERVES_AGAIN) => false,
+        };
+        assert!(well, "producers do not go on within {SERVES_AGAIN:?}:\n{}", cluster.logs());
+        start.elapsed()
+    }
+
+    /// Ends, and compares what was acknowledged with what is there; how many records of each producer, and commits.
+    async fn judge(mut self, dir: &Path) -> [usize; 3] {
+        let mut counted = [0; 3];
+        for (load, count) in [&mut self.idempotent, &mut self.plain].into_iter().zip(&mut counted) {
+            let said = load.stop().await;
+            let history = load.check(dir, Kept::All).await;
+            assert_eq!(history.failed(), 0, "no record may fail: {said}");
+            *count = history.acknowledged();
+        }
+        self.group.tell("stop").await;
+        self.group.expect("stopped", SERVES_AGAIN).await;
+        self.group.tell("check").await;
+        let checked = self.group.expect("checked", SERVES_AGAIN).await;
+        counted[2] = checked.split(' ').next().and_then(|count| count.parse().ok()).expect("it counts");
+        counted
+    }
 }
 
 async fn survives(name: &str, nodes: u16) {
@@ -66,35 +94,31 @@ async fn survives(name: &str, nodes: u16) {
     let roles = vec![Role::Both; usize::from(nodes)];
     let Some(mut cluster) = HostCluster::start(&dir, &roles).await else { return };
     let bootstrap = cluster.bootstrap();
-    let (seed, mut number, mut counted) = (seed(), 0, [0, 0]);
+    let (seed, mut number, mut counted) = (seed(), 0, [0; 3]);
     let mut faults = Faults::seeded(seed, nodes);
     let mut times = Times::default();
     while number < rounds() {
-        let Some(mut loads) = loads(&dir, &bootstrap, number).await else { return };
+        let Some(mut clients) = Clients::start(&dir, &bootstrap, number).await else { return };
         for (fault, lasts) in faults.by_ref().take((rounds() - number).min(ROUNDS_A_TOPIC) as usize) {
             number += 1;
             tell(&format!("{name}, seed {seed}, round {number}: {fault} for {:.1} s", lasts.as_secs_f64()));
             fault.begin(&mut cluster);
             cluster.tend(lasts).await;
             fault.end(&mut cluster);
-            let took = serves_again(&mut cluster, &mut loads).await;
+            let took = clients.go_on(&mut cluster).await;
             tell(&format!("served again {:.1} s after", took.as_secs_f64()));
             times.add(took);
         }
-        for (load, count) in loads.iter_mut().zip(&mut counted) {
-            let said = load.stop().await;
-            let history = load.check(&dir, Kept::All).await;
-            assert_eq!(history.failed(), 0, "no record may fail: {said}");
-            *count += history.acknowledged();
-        }
+        let found = clients.judge(&dir).await;
+        counted.iter_mut().zip(found).for_each(|(all, more)| *all += more);
     }
     let returns = cluster.returns();
     cluster.stop().await;
-    let [idempotent, plain] = counted;
+    let [idempotent, plain, commits] = counted;
     measured(&format!(
         "cluster of {nodes}: {number} faults (seed {seed}), {idempotent} records of idempotent producers acknowledged and \
-         there once and in order, {plain} of plain ones there; nodes came back by themselves {returns} times; everything \
-         served again after the fault: {times}"
+         there once and in order, {plain} of plain ones there, {commits} commits; nodes that ended by themselves came back \
+         {returns} times; everything served again after the fault: {times}"
     ));
 }
 

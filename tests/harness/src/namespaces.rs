@@ -44,8 +44,11 @@ pub fn in_own_namespaces(name: &str, parent: &Path) -> Option<PathBuf> {
     None
 }
 
-/// Removed with the test, but for `AQUIFER_TEST_KEEP` in the environment.
+/// Removed with the test, but for [`KEEP`].
 struct Directory(PathBuf);
+
+/// Set where somebody wants to see what tests leave.
+const KEEP: &str = "AQUIFER_TEST_KEEP";
 
 /// Of the directories' names; the process that owns one, and the test, follow.
 const PREFIX: &str = "aquifer-run-";
@@ -56,7 +59,8 @@ impl Directory {
         for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
-            if owner.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            let ended = owner.is_some_and(|process| !Path::new("/proc").join(process).exists());
+            if ended && env::var_os(KEEP).is_none() {
                 // What cannot be removed now is tried again next time.
                 let _ = fs::remove_dir_all(entry.path());
             }
@@ -69,7 +73,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if env::var_os("AQUIFER_TEST_KEEP").is_none() {
+        if env::var_os(KEEP).is_none() {
             let _ = fs::remove_dir_all(&self.0);
         }
     }

@@ -111,6 +111,35 @@ async fn when_the_leader_is_lost_another_one_takes_over_and_the_lost_one_catches
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_back_at_once_does_not_lead_on_without_what_only_the_others_synced() {
+    let lab = Lab::new();
+    let (storages, mut members) = three_in_memory(&lab).await;
+    let leader = leader_of(&members).await;
+    let (node, at) = (leader.node().0, leader.node().0 as usize - 1);
+    // The others are a majority without it: whether its own sync came first must not matter.
+    storages[at].lie();
+    for number in 0..10 {
+        commit(&leader, set("number", &number.to_string())).await;
+    }
+    agree(&members).await;
+    storages[at].crash();
+    leader.shutdown().await;
+    drop(leader);
+    members[at] = lab.start(Lab::one_of_three(node, Storage::Memory(storages[at].clone()))).await.unwrap();
+
+    // In its old term it would give other entries the ids of those it lost.
+    commit(&members[at], set("after", "x")).await;
+    agree(&members).await;
+    for member in &members {
+        assert_eq!(
+            (get(member, "number").as_deref(), get(member, "after").as_deref()),
+            (Some("9"), Some("x"))
+        );
+    }
+    stop(&members).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_cut_off_does_not_know_what_becomes_of_its_proposal() {
     let lab = Lab::new();
     let (_storages, members) = three_in_memory(&lab).await;
