@@ -2,8 +2,15 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+/// How long a filesystem may stay busy after its user has ended.
+const BUSY_LIMIT: Duration = Duration::from_secs(30);
+/// How often that is looked at.
+const BUSY_LOOK: Duration = Duration::from_millis(50);
 
 /// A filesystem of its own: ext4 on a loop device, so that it can be full.
 #[derive(Debug)]
@@ -158,9 +165,9 @@ impl FailingDisk {
     ///
     /// # Panics
     /// If that is not possible.
-    pub fn mend(&mut self) {
+    pub async fn mend(&mut self) {
         for layer in self.layers.iter_mut().rev() {
-            layer.unmount().expect("nobody uses it");
+            layer.unmount().await.expect("nobody uses it");
         }
         fs::remove_file(filler(&self.base)).expect("it was broken");
         for layer in &mut self.layers {
@@ -223,10 +230,16 @@ impl Layer {
         Ok(())
     }
 
-    fn unmount(&mut self) -> Result<(), String> {
-        let unmounted = run(Command::new("umount").arg(&self.mounted));
-        self.detach()?;
-        unmounted.map(drop)
+    /// The loop device above may be let go of a moment after it was detached: whoever looks at devices has it open.
+    async fn unmount(&mut self) -> Result<(), String> {
+        let start = Instant::now();
+        loop {
+            match run(Command::new("umount").arg(&self.mounted)) {
+                Ok(_) => return self.detach(),
+                Err(error) if start.elapsed() > BUSY_LIMIT => return Err(error),
+                Err(_) => sleep(BUSY_LOOK).await,
+            }
+        }
     }
 
     fn detach(&mut self) -> Result<(), String> {
@@ -278,6 +291,8 @@ fn run(command: &mut Command) -> Result<String, String> {
 mod tests {
     use std::os::unix::fs::FileExt;
 
+    use aquifer_services::skip;
+
     use super::*;
 
     /// Several pages, and less than the driver's own limit of a request: each is one, unless requests are pages.
@@ -285,10 +300,10 @@ mod tests {
     const PIECES: u64 = 128;
 
     /// A disk that lies shows nothing about who trusted it.
-    fn what_it_acknowledges_is_there(failing: Failing) {
+    async fn what_it_acknowledges_is_there(failing: Failing) {
         let mut disk = match FailingDisk::mount(failing, 64 * MIB) {
             Ok(disk) => disk,
-            Err(error) => return println!("SKIPPED: a failing disk needs root and loop devices: {error}"),
+            Err(error) => return skip(&format!("a failing disk needs root and loop devices: {error}")),
         };
         let path = disk.path().join("file");
         fs::write(&path, vec![0; PIECE * PIECES as usize]).expect("it is healthy");
@@ -299,19 +314,19 @@ mod tests {
         let acknowledged = (0..PIECES).take_while(|at| write(*at).is_ok()).count();
         assert!((1..PIECES as usize).contains(&acknowledged), "{acknowledged} pieces shows nothing");
         drop(file);
-        disk.mend();
+        disk.mend().await;
         let found = fs::read(&path).expect("it was mended");
         let there = found.iter().take_while(|byte| **byte == 7).count();
         assert!(there >= acknowledged * PIECE, "{there} bytes of {acknowledged} pieces are there");
     }
 
-    #[test]
-    fn a_disk_whose_writes_fail_does_not_lie() {
-        what_it_acknowledges_is_there(Failing::Writes);
+    #[tokio::test]
+    async fn a_disk_whose_writes_fail_does_not_lie() {
+        what_it_acknowledges_is_there(Failing::Writes).await;
     }
 
-    #[test]
-    fn a_disk_whose_syncs_fail_does_not_lie() {
-        what_it_acknowledges_is_there(Failing::Syncs);
+    #[tokio::test]
+    async fn a_disk_whose_syncs_fail_does_not_lie() {
+        what_it_acknowledges_is_there(Failing::Syncs).await;
     }
 }

@@ -73,7 +73,7 @@ async fn a_failing_disk_ends_acknowledgements(failing: Failing, engine: &str) {
     // What the node answered before may be on its way to the producer's counter.
     sleep(HEARD).await;
     let at_end = load.counts().await;
-    disk.mend();
+    disk.mend().await;
     sleep(HEARD).await;
     assert_eq!(load.counts().await[..2], at_end[..2], "nothing is acknowledged by a node that ended");
     node.start_again().await;
