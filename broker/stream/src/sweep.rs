@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use aquifer_controller::{Duty, Policy, due};
 use aquifer_image::{Command, Image, ObjectState};

@@ -74,6 +74,7 @@ impl Topic {
     }
 
     /// A leader that metadata names may need a moment more until it answers.
+    #[expect(clippy::disallowed_methods, reason = "the client blocks this thread as well")]
     fn watermark(&self, client: &BaseConsumer, partition: i32) -> Result<(i64, i64), BenchError> {
         let deadline = Instant::now() + LIMIT;
         loop {
