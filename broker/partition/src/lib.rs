@@ -40,7 +40,9 @@ mod watch;
 pub use epochs::EpochStart;
 pub use error::{AppendError, DeleteError, EpochError, LookupError, OpenError, ReadError, Unsettled};
 pub use offsets::{FoundOffset, OffsetSpec};
-pub use partition::{AppendRequest, Appended, CommitTicket, Partition, PartitionId, ProducerView, describe};
+pub use partition::{
+    Acks, AppendRequest, Appended, CommitTicket, Partition, PartitionId, ProducerView, describe,
+};
 pub use partitions::{Partitions, PartitionsConfig};
 pub use producers::{MAX_PRODUCERS, REMEMBERED_BATCHES};
 pub use read::{DivergingEpoch, ReadRequest, ReadResult};

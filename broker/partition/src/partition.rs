@@ -28,13 +28,22 @@ pub struct PartitionId {
     pub index: i32,
 }
 
+/// Whose disks have a batch before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// The leader's own (acks=1, and acks=0, which is not answered): the batch may be lost with the leader.
+    Leader,
+    /// As many as the WAL has copies (acks=all): then it is below the high watermark. `min.insync.replicas` applies.
+    All,
+}
+
 /// How a batch is to be appended.
 #[derive(Clone, Copy, Debug)]
 pub struct AppendRequest {
     /// Who appends.
     pub origin: Origin,
-    /// Whether the producer asked for acks=all, so that `min.insync.replicas` applies.
-    pub acks_all: bool,
+    /// What the producer asked for.
+    pub acks: Acks,
     /// Whether the request's version may carry zstd (Produce 7 and later).
     pub zstd_allowed: bool,
     /// Size of the buffer that the batch is a slice of and keeps alive; 0 if it has one of its own. A small slice of a
@@ -45,7 +54,7 @@ pub struct AppendRequest {
 impl AppendRequest {
     /// A coordinator's own batch.
     pub fn coordinator() -> Self {
-        Self { origin: Origin::Coordinator, acks_all: true, zstd_allowed: true, buffer_bytes: 0 }
+        Self { origin: Origin::Coordinator, acks: Acks::All, zstd_allowed: true, buffer_bytes: 0 }
     }
 }
 
@@ -70,14 +79,16 @@ pub struct Appended {
 /// Waits for durability. Tickets of one request join into one: the WAL is one sequence for all partitions.
 #[derive(Clone, Debug)]
 pub struct CommitTicket {
+    acks: Acks,
     /// `None`: durable already.
     pending: Option<(Stream, Lsn)>,
 }
 
 impl CommitTicket {
-    /// One ticket for both appends.
+    /// One ticket for both appends of a request.
     #[must_use]
     pub fn join(self, other: CommitTicket) -> CommitTicket {
+        assert_eq!(self.acks, other.acks, "a request asks for the same acknowledgement of all its batches");
         match (&self.pending, &other.pending) {
             (Some((_, mine)), Some((_, theirs))) if mine >= theirs => self,
             (_, Some(_)) => other,
@@ -85,17 +96,17 @@ impl CommitTicket {
         }
     }
 
-    /// Resolves when the append is durable.
+    /// Resolves when the append is as durable as was asked for.
     ///
     /// # Errors
     /// The WAL died, and whether the append became durable is unknown.
     pub async fn wait(self) -> Result<(), Unsettled> {
-        match self.pending {
-            None => Ok(()),
-            Some((stream, lsn)) => {
-                stream.durable(lsn).await.map_err(|dead| Unsettled { reason: dead.reason })
-            }
-        }
+        let Some((stream, lsn)) = self.pending else { return Ok(()) };
+        let durable = match self.acks {
+            Acks::Leader => stream.landed(lsn).await,
+            Acks::All => stream.durable(lsn).await,
+        };
+        durable.map_err(|dead| Unsettled { reason: dead.reason })
     }
 }
 
@@ -207,7 +218,10 @@ impl Partition {
         let config = self.config();
         // The nominal replication factor has no say: it is not what survives a lost disk.
         // Without any, as while brokers that mirror the log are away, nothing is taken: it would wait, and be sent again.
-        let wanted = if request.acks_all { config.min_insync_replicas } else { 1 };
+        let wanted = match request.acks {
+            Acks::Leader => 1,
+            Acks::All => config.min_insync_replicas,
+        };
         let copies = self.stream.copies();
         if request.origin == Origin::Client && copies < wanted {
             return Err(AppendError::NotEnoughReplicas { wanted, copies });
@@ -240,7 +254,7 @@ impl Partition {
                     log_append_time_ms: old.timestamp_ms,
                     log_start_offset: self.log_start_offset(),
                     duplicate: true,
-                    ticket: CommitTicket { pending },
+                    ticket: CommitTicket { acks: request.acks, pending },
                 });
             }
         };
@@ -272,7 +286,7 @@ impl Partition {
             log_append_time_ms: append_time(header.timestamp_type(), header.max_timestamp),
             log_start_offset: self.log_start_offset(),
             duplicate: false,
-            ticket: CommitTicket { pending: Some((self.stream.clone(), lsn)) },
+            ticket: CommitTicket { acks: request.acks, pending: Some((self.stream.clone(), lsn)) },
         })
     }
 
@@ -369,7 +383,7 @@ impl Partition {
     pub(crate) async fn settled(&self) -> Result<(), Unsettled> {
         let last = self.state().last_lsn();
         let pending = last.map(|lsn| (self.stream.clone(), lsn));
-        CommitTicket { pending }.wait().await
+        CommitTicket { acks: Acks::All, pending }.wait().await
     }
 
     pub(crate) fn expire_producers(&self, now_ms: i64, expiration_ms: i64) {

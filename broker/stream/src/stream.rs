@@ -394,6 +394,15 @@ impl Stream {
         self.0.shared.wal.committed(lsn).await
     }
 
+    /// Waits until everything up to and with `lsn` is durable on this broker's own disk: nobody reads it yet, and it may be lost
+    /// with this broker. The same as [`durable`](Self::durable) where that disk is the only copy.
+    ///
+    /// # Errors
+    /// As for [`durable`](Self::durable).
+    pub async fn landed(&self, lsn: Lsn) -> Result<(), WalDead> {
+        self.0.shared.wal.landed(lsn).await
+    }
+
     /// First offset that exists.
     pub fn start(&self) -> u64 {
         self.0.start()

@@ -9,12 +9,15 @@
 //!        └─> committed(lsn) <── waiters <┴─> sink(tags)                       trim(below) ──> recycled
 //! ```
 //!
+//! With mirrors a record *lands* when our own disk has it, and is *committed* when as many copies have it as it takes.
+//!
 //! The format, the recovery rule and why they are right: `docs/` and the modules `frame` and `recovery`.
 
 mod config;
 mod ensemble;
 mod error;
 mod frame;
+mod frontier;
 mod identity;
 mod joiner;
 mod keeper;

@@ -10,7 +10,7 @@ use crate::{Ensemble, Lsn, MirrorHealth};
 /// Orders that wait for the writer. Whoever rolls gives one at a time.
 const ORDERS: usize = 4;
 
-/// Where a frozen segment ends: nothing at or beyond `end` was acknowledged, and nothing will be in this segment.
+/// Where a frozen segment ends: nothing at or beyond `end` was committed, and nothing will be in this segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frozen {
     /// The segment.
@@ -22,7 +22,7 @@ pub struct Frozen {
 /// What the writer is told from outside.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Acknowledge nothing any more in this segment, and say where that is.
+    /// Commit nothing any more in this segment, and say where that is.
     Freeze(oneshot::Sender<Frozen>),
     /// The segment was closed where it froze: go on in this one.
     Resume(u64, Box<Ensemble>),

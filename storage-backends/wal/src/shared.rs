@@ -1,11 +1,12 @@
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use aquifer_runtime::CancellationToken;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use crate::frame::{FRAGMENT, MAX_FRAME};
+use crate::frontier::{Frontier, Wait};
 use crate::ring::RESERVE;
 use crate::roll::Desk;
 use crate::{AppendError, FullLimit, Lsn, Record, Usage, WalDead};
@@ -33,13 +34,16 @@ pub(crate) struct Shared<T> {
     queue: Mutex<Queue<T>>,
     /// Wakes the writer.
     pub(crate) wake: Notify,
-    /// The end of what is durable.
-    committed: AtomicU64,
+    /// The end of what is durable on as many copies as it takes.
+    committed: Frontier,
+    /// The end of what is durable on our own disk, in this segment or in one that was left before its end was committed. Never
+    /// less than what is committed.
+    landed: Frontier,
+    /// All that was issued has landed, and some of it is not committed: the writer sleeps until what is queued is worth a frame.
+    all_landed: AtomicBool,
     trimmed: AtomicU64,
     /// Frames with records that were trimmed so far.
     freed_frames: AtomicU64,
-    /// Who waits for a record, ordered by LSN.
-    waiters: Mutex<VecDeque<(u64, oneshot::Sender<()>)>>,
     dead: OnceLock<WalDead>,
     /// Cancelled when the writer has ended.
     pub(crate) ended: CancellationToken,
@@ -99,10 +103,11 @@ impl<T> Shared<T> {
                 marks: VecDeque::new(),
             }),
             wake: Notify::new(),
-            committed: AtomicU64::new(next_lsn),
+            committed: Frontier::new(next_lsn),
+            landed: Frontier::new(next_lsn),
+            all_landed: AtomicBool::new(false),
             trimmed: AtomicU64::new(trimmed),
             freed_frames: AtomicU64::new(0),
-            waiters: Mutex::default(),
             dead: OnceLock::new(),
             ended: CancellationToken::new(),
             desk,
@@ -175,24 +180,29 @@ impl<T> Shared<T> {
     }
 
     pub(crate) async fn committed(&self, lsn: Lsn) -> Result<(), WalDead> {
-        if self.committed_end() > lsn.0 {
-            return Ok(());
+        let wait = self.committed.wait(lsn.0, || self.is_over());
+        self.passed(wait).await
+    }
+
+    pub(crate) async fn landed(&self, lsn: Lsn) -> Result<(), WalDead> {
+        let wait = self.landed.wait(lsn.0, || self.is_over());
+        // The writer says so before it looks for waiters: one of us sees the other.
+        if matches!(wait, Wait::Until(_)) && self.all_landed.load(Ordering::SeqCst) {
+            self.wake.notify_one();
         }
-        let waiting = {
-            let mut waiters = self.waiters();
-            // The writer moves the end and looks for waiters with the lock between, so that one of us sees the other.
-            if self.committed_end() > lsn.0 {
-                return Ok(());
-            }
-            if self.ended.is_cancelled() || self.dead().is_some() {
-                return Err(self.death());
-            }
-            let (sender, receiver) = oneshot::channel();
-            let place = waiters.partition_point(|(other, _)| *other <= lsn.0);
-            waiters.insert(place, (lsn.0, sender));
-            receiver
-        };
-        waiting.await.map_err(|_| self.death())
+        self.passed(wait).await
+    }
+
+    async fn passed(&self, wait: Wait) -> Result<(), WalDead> {
+        match wait {
+            Wait::Passed => Ok(()),
+            Wait::Over => Err(self.death()),
+            Wait::Until(passed) => passed.await.map_err(|_| self.death()),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended.is_cancelled() || self.dead().is_some()
     }
 
     pub(crate) fn trim(&self, below: Lsn) {
@@ -222,6 +232,7 @@ impl<T> Shared<T> {
             files_percent: queue.files_used * 100 / self.capacity_bytes.max(1),
             mirrors_percent: queue.mirrors_percent,
             committed: Lsn(self.committed_end()),
+            landed: Lsn(self.landed.end()),
             appended: Lsn(queue.next_lsn),
             trimmed: Lsn(self.trimmed_end()),
         }
@@ -249,7 +260,7 @@ impl<T> Shared<T> {
     // The writer's side.
 
     pub(crate) fn committed_end(&self) -> u64 {
-        self.committed.load(Ordering::Acquire)
+        self.committed.end()
     }
 
     pub(crate) fn trimmed_end(&self) -> u64 {
@@ -299,15 +310,23 @@ impl<T> Shared<T> {
         self.queue().marks.push_back((end, bytes));
     }
 
-    /// Moves the end of what is durable and wakes who waited for it, in LSN order.
+    /// Everything below `end` is durable on as many copies as it takes.
     pub(crate) fn commit(&self, end: u64) {
-        self.committed.store(end, Ordering::Release);
-        let mut waiters = self.waiters();
-        while waiters.front().is_some_and(|(lsn, _)| *lsn < end) {
-            let (_, waiter) = waiters.pop_front().expect("it is there");
-            // Who waited may be gone.
-            let _ = waiter.send(());
+        self.committed.advance(end);
+    }
+
+    /// Everything below `end` is durable on our own disk.
+    pub(crate) fn land(&self, end: u64) {
+        self.landed.advance(end);
+    }
+
+    /// Whether our own disk has nothing to do while somebody waits for it alone; `all_landed`: everything that was issued has
+    /// landed, though it is not committed.
+    pub(crate) fn is_disk_awaited(&self, all_landed: bool) -> bool {
+        if self.all_landed.load(Ordering::Relaxed) != all_landed {
+            self.all_landed.store(all_landed, Ordering::SeqCst);
         }
+        all_landed && self.landed.is_awaited()
     }
 
     /// Nothing is acknowledged from here on. The first reason is the one that is told.
@@ -328,18 +347,14 @@ impl<T> Shared<T> {
         drop(queue);
         drop(entries);
         self.ended.cancel();
-        let waiters = std::mem::take(&mut *self.waiters());
-        drop(waiters);
+        self.landed.release();
+        self.committed.release();
         self.wake.notify_one();
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<T>> {
         // Each change under the lock is whole even if what follows it panics.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn waiters(&self) -> MutexGuard<'_, VecDeque<(u64, oneshot::Sender<()>)>> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

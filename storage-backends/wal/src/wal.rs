@@ -33,8 +33,10 @@ pub struct Usage {
     pub files_percent: u64,
     /// How much of what they may hold the present segment's mirrors hold, in percent: the fullest one's share.
     pub mirrors_percent: u64,
-    /// End of what is durable.
+    /// End of what is durable on as many copies as it takes.
     pub committed: Lsn,
+    /// End of what is durable on our own disk.
+    pub landed: Lsn,
     /// End of what was appended.
     pub appended: Lsn,
     /// Everything below was trimmed.
@@ -80,6 +82,13 @@ impl<T: Send + 'static> Wal<T> {
         self.shared.committed(lsn).await
     }
 
+    /// Waits until the record at `lsn` (and so all before it) is durable on our own disk, though perhaps not on enough mirrors:
+    /// nobody may be shown it before it is [`committed`](Self::committed), and it is lost if this process ends and others go
+    /// on from what the mirrors have. What was true once stays true over a roll: the record is in the segment that was closed.
+    pub async fn landed(&self, lsn: Lsn) -> Result<(), WalDead> {
+        self.shared.landed(lsn).await
+    }
+
     /// Lets everything below `below` go, recovered segments included: it is offloaded, and that is committed.
     ///
     /// Space comes back in whole files, after a frame that tells so is durable. Never goes backwards.
@@ -95,7 +104,7 @@ impl<T: Send + 'static> Wal<T> {
         self.shared.usage()
     }
 
-    /// Acknowledges nothing any more in the present segment, and says where that is. First half of a roll: the segment is
+    /// Commits nothing any more in the present segment, and says where that is. First half of a roll: the segment is
     /// to be closed there, and the log then [resumed](Self::resume) in another one. Frozen it stays until then.
     ///
     /// # Errors

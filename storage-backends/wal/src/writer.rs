@@ -18,7 +18,7 @@ use crate::roll::Order;
 use crate::shared::{Entry, Framed, Shared};
 use crate::{Ensemble, Identity, Record, WalConfig, WalDead};
 
-/// While frames are in flight, less than this is not worth one of its own: it waits for the next to land.
+/// While frames are in flight, less than this is not worth one of its own: it waits until they are committed.
 const WORTHWHILE: u64 = 64 << 10;
 /// No smaller part of a record is put at a frame's end.
 const MIN_PART: usize = 512;
@@ -217,8 +217,10 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
     /// Issues the frames that are due.
     fn issue(&mut self) {
         while !self.frozen && self.in_flight.len() < self.frames_in_flight {
+            let hurried = self.shared.is_disk_awaited(!self.in_flight.is_empty() && self.landings.is_empty());
             if !self.taken.is_empty() {
-                let due = self.in_flight.is_empty() || self.taken_bytes >= WORTHWHILE;
+                // Who waits for our own disk alone does not wait for the mirrors of the frame before.
+                let due = self.in_flight.is_empty() || self.taken_bytes >= WORTHWHILE || hurried;
                 if !due || !self.issue_records() {
                     return;
                 }
@@ -377,7 +379,15 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
             landed = self.landings.next().now_or_never().flatten();
         }
         self.commit();
+        // After the commit: where our own disk is the only copy, who waits for it finds published what it waited for.
+        self.shared.land(self.landed_end());
         Ok(())
+    }
+
+    /// The end of what is durable on our own disk, in order; of a frozen segment too, whose frames land and stay there.
+    fn landed_end(&self) -> u64 {
+        let landed = self.in_flight.iter().take_while(|flight| flight.landed).last();
+        landed.map_or(self.shared.committed_end(), |flight| flight.end)
     }
 
     /// Commits, in order, what is durable on our own disk and on as many mirrors as it takes.

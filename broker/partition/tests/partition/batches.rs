@@ -1,6 +1,6 @@
 //! What producers send, and what comes back.
 
-use aquifer_partition::{AppendError, AppendRequest, Appended, Partition, ReadRequest};
+use aquifer_partition::{Acks, AppendError, AppendRequest, Appended, Partition, ReadRequest};
 use aquifer_record::{BatchBuilder, BatchHeader, Batches, Compression, NewRecord, Origin, Records};
 use bytes::BytesMut;
 
@@ -8,7 +8,12 @@ use crate::machine::START_MS;
 
 /// A producer's request with acks=all.
 pub(crate) fn request() -> AppendRequest {
-    AppendRequest { origin: Origin::Client, acks_all: true, zstd_allowed: true, buffer_bytes: 0 }
+    AppendRequest { origin: Origin::Client, acks: Acks::All, zstd_allowed: true, buffer_bytes: 0 }
+}
+
+/// One with acks=1.
+pub(crate) fn leader_request() -> AppendRequest {
+    AppendRequest { acks: Acks::Leader, ..request() }
 }
 
 /// A batch with these values, one millisecond apart.

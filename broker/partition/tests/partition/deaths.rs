@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_image::FenceBroker;
-use aquifer_partition::{AppendError, AppendRequest, REMEMBERED_BATCHES};
+use aquifer_partition::{AppendError, REMEMBERED_BATCHES};
 use aquifer_runtime::Random;
 use aquifer_stream::Mirroring;
 use aquifer_wal::{Mirror, MirrorAcks};
 use bytes::{Bytes, BytesMut};
 
-use crate::batches::{batch, consume, numbered, produce, request};
+use crate::batches::{batch, consume, leader_request, numbered, produce, request};
 use crate::machine::{Machine, Node, OTHER, PATIENCE};
 
 #[tokio::test]
@@ -66,8 +66,8 @@ async fn while_nobody_mirrors_the_wal_no_kind_of_acks_is_taken() {
     while node.streams.stats().wal_copies > 0 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    for acks_all in [true, false] {
-        let refused = partition.append(batch(&["a"]), &AppendRequest { acks_all, ..request() }).unwrap_err();
+    for request in [request(), leader_request()] {
+        let refused = partition.append(batch(&["a"]), &request).unwrap_err();
         assert!(matches!(refused, AppendError::NotEnoughReplicas { wanted: 1, copies: 0 }), "{refused}");
     }
 }

@@ -99,8 +99,13 @@ proptest! {
     ) {
         on_one_thread(async {
             let mut cluster = Cluster::new(seed, needed, 2).await;
+            let mut landed = Lsn(0);
             for step in &steps {
                 perform(&mut cluster, step).await;
+                let usage = cluster.wal.usage();
+                prop_assert!(usage.landed >= landed, "what our own disk has never gets less: {usage:?}");
+                prop_assert!((usage.committed..=usage.appended).contains(&usage.landed), "{usage:?}");
+                landed = usage.landed;
             }
             if !zombie {
                 cluster.disk.crash();

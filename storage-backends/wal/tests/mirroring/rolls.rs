@@ -10,6 +10,68 @@ async fn committed(cluster: &Cluster, lsn: u64) -> bool {
     timeout(Duration::from_secs(60), cluster.wal.committed(Lsn(lsn))).await.is_ok_and(|result| result.is_ok())
 }
 
+async fn landed(cluster: &Cluster, lsn: u64) -> bool {
+    timeout(Duration::from_secs(60), cluster.wal.landed(Lsn(lsn))).await.is_ok_and(|result| result.is_ok())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_lands_without_its_mirrors_and_a_roll_takes_nothing_of_that_back() {
+    let mut cluster = Cluster::new(1, 3, 2).await;
+    cluster.append(100);
+    assert!(committed(&cluster, 0).await);
+    cluster.hosts.iter().for_each(|host| host.wire.stick());
+    cluster.append(100);
+    assert!(landed(&cluster, 1).await, "our own disk has it");
+    assert!(!committed(&cluster, 1).await, "nobody else has");
+    cluster.append(100);
+    assert!(landed(&cluster, 2).await, "nor does it wait for the mirrors of what came before");
+    assert_eq!((cluster.wal.usage().committed, cluster.wal.usage().landed), (Lsn(1), Lsn(3)));
+    cluster.hosts[0].strike(false);
+    cluster.roll().await;
+    cluster.append(100);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(cluster.wal.usage().landed, Lsn(3), "all is in the segment that was closed");
+    assert!(!committed(&cluster, 1).await);
+    cluster.hosts[1].strike(false);
+    cluster.roll().await;
+    assert!(landed(&cluster, 3).await && committed(&cluster, 3).await);
+    cluster.note_acknowledged();
+    assert_eq!(cluster.acknowledged, 4, "each once, in order");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_frozen_segment_has_in_flight_lands_and_what_comes_later_waits_for_the_next_one() {
+    let mut cluster = Cluster::new(1, 3, 2).await;
+    cluster.append(100);
+    assert!(committed(&cluster, 0).await);
+    cluster.hosts.iter().for_each(|host| host.wire.stick());
+    cluster.append(100);
+    tokio::task::yield_now().await;
+    cluster.wal.freeze().await.expect("alive");
+    assert!(landed(&cluster, 1).await, "it was issued before");
+    cluster.append(100);
+    assert!(!landed(&cluster, 2).await, "nothing is issued any more");
+    cluster.hosts.iter_mut().for_each(|host| host.strike(false));
+    cluster.roll().await;
+    assert!(landed(&cluster, 2).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_our_own_disk_in_a_log_that_has_ended() {
+    let mut cluster = Cluster::new(1, 3, 2).await;
+    cluster.append(100);
+    assert!(committed(&cluster, 0).await);
+    cluster.wal.freeze().await.expect("alive");
+    cluster.append(100);
+    let wal = cluster.wal.clone();
+    let mut waiting = Box::pin(wal.landed(Lsn(1)));
+    assert!(timeout(Duration::from_millis(50), &mut waiting).await.is_err());
+    cluster.wal.fence("another one goes on");
+    assert!(waiting.await.is_err());
+    assert!(cluster.wal.landed(Lsn(1)).await.is_err());
+    assert!(cluster.wal.landed(Lsn(0)).await.is_ok(), "what landed, landed");
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_of_several_rolls_in_a_row_ends_the_segment_that_the_one_before_began() {
     let mut cluster = Cluster::new(3_467_011_259_857_472_296, 2, 2).await;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_image::{AllocateProducerIds, Outcome};
-use aquifer_partition::{AppendError, AppendRequest, LookupError, Unsettled};
+use aquifer_partition::{Acks, AppendError, AppendRequest, LookupError, Unsettled};
 use aquifer_record::{BatchBuilder, Compression, NewRecord, Origin};
 use aquifer_types::ProducerId;
 use bytes::BytesMut;
@@ -222,7 +222,7 @@ async fn append(
     }
     let partition = process.partitions.get_by_name(TOPIC, index).map_err(Refusal::Lookup)?;
     let request =
-        AppendRequest { origin: Origin::Client, acks_all: true, zstd_allowed: true, buffer_bytes: 0 };
+        AppendRequest { origin: Origin::Client, acks: Acks::All, zstd_allowed: true, buffer_bytes: 0 };
     let leader_epoch = partition.leader_epoch();
     let refused = |error| Refusal::Append(error, leader_epoch);
     let appended = partition.append(batch, &request).map_err(refused)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aquifer_guard::produce::{self, ProduceRequest, TopicKey};
 use aquifer_guard::shapes;
-use aquifer_partition::{AppendError, AppendRequest, Appended, CommitTicket, LookupError, Partition};
+use aquifer_partition::{Acks, AppendError, AppendRequest, Appended, CommitTicket, LookupError, Partition};
 use aquifer_record::{BatchHeader, Origin, RecordError};
 use aquifer_types::{NodeId, TopicId};
 use bytes::BytesMut;
@@ -158,7 +158,7 @@ fn append_all(call: &Call, request: ProduceRequest, buffer_bytes: usize) -> Outc
     let refused = refused_whole(&request);
     let mut append = AppendRequest {
         origin: Origin::Client,
-        acks_all: request.acks == -1,
+        acks: if request.acks == -1 { Acks::All } else { Acks::Leader },
         zstd_allowed: call.version >= ZSTD_FROM,
         buffer_bytes,
     };
