@@ -29,15 +29,16 @@ const DIRECTORY: &str = "mirror";
 /// Where a damaged store of copies is kept for whoever wants to look at it.
 const DAMAGED: &str = "mirror.damaged";
 
-/// A registered broker that keeps copies for others.
+/// A registered broker of a cluster.
 pub(crate) struct Mirrors {
     port: Port,
-    member: Member,
-    disk: DiskId,
+    /// Copies that it keeps for others, and the disk that it keeps them on.
+    kept: Option<(Member, DiskId)>,
 }
 
 impl Mirrors {
-    /// Opens the store of copies and serves it; from here on recoverers are answered.
+    /// Opens the store of copies and serves it; from here on recoverers are answered. A broker whose disk may be lost has one
+    /// only if an earlier process began it, in another mode.
     pub(crate) async fn open(
         port: &Port,
         (node, cluster): (NodeId, ClusterId),
@@ -47,6 +48,9 @@ impl Mirrors {
         tasks: &TaskGroup,
     ) -> Attempt<Self> {
         let directory = storage.wal_dir.join(DIRECTORY);
+        if storage.wal_mode == WalMode::Object && !directory.exists() {
+            return Ok(Self { port: port.clone(), kept: None });
+        }
         let open = async || open_store(&directory, node, cluster, storage, random, tasks).await;
         let (store, disk) = match open().await {
             Err(error) if error.downcast_ref().is_some_and(is_damaged) => {
@@ -59,13 +63,21 @@ impl Mirrors {
             opened => opened?,
         };
         let member = Member::serve(store, metadata.clone(), &port.listener, tasks);
-        Ok(Self { port: port.clone(), member, disk })
+        Ok(Self { port: port.clone(), kept: Some((member, disk)) })
     }
 
-    /// Lets others choose this broker's disk for their segments.
-    pub(crate) async fn offer(&self, metadata: &MetadataClient, broker_epoch: BrokerEpoch) -> Attempt<()> {
-        let node = self.port.peers.node();
-        metadata.propose(OfferMirror { node, broker_epoch, disk: self.disk }).await?;
+    /// Lets others choose this broker's disk for their segments, unless it may be lost.
+    pub(crate) async fn offer(
+        &self,
+        storage: &StorageSettings,
+        metadata: &MetadataClient,
+        broker_epoch: BrokerEpoch,
+    ) -> Attempt<()> {
+        if let Some((_, disk)) = self.kept
+            && storage.wal_mode != WalMode::Object
+        {
+            metadata.propose(OfferMirror { node: self.port.peers.node(), broker_epoch, disk }).await?;
+        }
         Ok(())
     }
 
@@ -114,8 +126,10 @@ impl Mirrors {
         if timeout(limit, left).await.is_err() {
             info!("other brokers still mirror their WAL here; they go on without it when this process ends");
         }
-        // What is not written was not acknowledged.
-        let _ = self.member.store().close().await;
+        if let Some((member, _)) = &self.kept {
+            // What is not written was not acknowledged.
+            let _ = member.store().close().await;
+        }
     }
 }
 
@@ -123,7 +137,7 @@ impl WalMode {
     /// Copies wanted, and how many of them hold whatever is acknowledged if that is not all; `None` without mirrors.
     fn copies_and_needed(self) -> Option<(usize, Option<usize>)> {
         match self {
-            Self::Local => None,
+            Self::Local | Self::Object => None,
             Self::Mirror => Some((3, None)),
             Self::MirrorFast => Some((3, Some(2))),
         }

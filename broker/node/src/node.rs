@@ -14,7 +14,7 @@ use aquifer_partition::{Partitions, PartitionsConfig};
 use aquifer_quorum::Quorum;
 use aquifer_runtime::{Clock, Failure, OnEnd, Random, TaskGroup};
 use aquifer_server::{Limits, Server, ServerConfig, Services};
-use aquifer_stream::{Streams, StreamsConfig, StreamsParts};
+use aquifer_stream::{Durability, Streams, StreamsConfig, StreamsParts};
 use aquifer_types::{BrokerEpoch, ClusterId, NodeId};
 use aquifer_wal::{Identity, WalConfig};
 use tokio::net::TcpListener;
@@ -30,7 +30,7 @@ use crate::health::{BrokerHealth, NodeHealth};
 use crate::http;
 use crate::metrics::{BrokerLayers, Page};
 use crate::mirrors::{Mirrors, identity};
-use crate::options::{Listener, Settings, StorageSettings};
+use crate::options::{Listener, Settings, StorageSettings, WalMode};
 use crate::port;
 use crate::rebalancing;
 
@@ -283,7 +283,14 @@ impl Ground {
             aquifer_objects::open(&storage.store_url, &storage.store, clock.clone(), random.clone()).await?;
         let disk = aquifer_disk::open(&storage.wal_dir, &DiskOptions { engine: storage.wal_engine }).await?;
         let disk_id = disk_id::of(&storage.wal_dir, &random)?;
-        let wal = open_wal(storage, disk.clone(), identity(cluster, disk_id, node)).await?;
+        let identity = identity(cluster, disk_id, node);
+        // A WAL that is needed and cannot be read is told before anything is registered.
+        let early = match storage.wal_mode {
+            WalMode::Local | WalMode::Mirror | WalMode::MirrorFast => {
+                Some(open_wal(storage, disk.clone(), identity, false).await?)
+            }
+            WalMode::Object => None,
+        };
         let registration = RegisterBroker {
             node,
             incarnation,
@@ -298,10 +305,18 @@ impl Ground {
             stop_with(&tasks, storing);
             tasks
         });
+        let wal = match early {
+            Some(wal) => wal,
+            None => {
+                // Earlier processes may have run in another mode: what they list, they acknowledged.
+                let disposable = metadata.image().segments_of(node).next().is_none();
+                open_wal(storage, disk, identity, disposable).await?
+            }
+        };
 
         let (mut takeovers, mut mirroring) = (None, None);
         if let Some(mirrors) = &mirrors {
-            mirrors.offer(&metadata, epoch).await?;
+            mirrors.offer(storage, &metadata, epoch).await?;
             let left = OwnCopies::new(node, disk_id, &wal.recovered);
             takeovers = Some(
                 mirrors.take_over(left, (&metadata, &store, &clock), epoch, &tell_takeovers, storing).await,
@@ -426,10 +441,12 @@ async fn open_wal(
     storage: &StorageSettings,
     disk: Arc<dyn Disk>,
     identity: Identity,
+    disposable: bool,
 ) -> Attempt<aquifer_wal::Opened> {
     let config = WalConfig {
         capacity_bytes: storage.wal_size,
         accept_loss: storage.wal_accept_loss,
+        disposable,
         ..WalConfig::default()
     };
     Ok(aquifer_wal::open(config, disk, identity).await?)
@@ -465,6 +482,10 @@ async fn until_open(partitions: &Partitions) {
 
 fn streams_config(storage: &StorageSettings) -> StreamsConfig {
     StreamsConfig {
+        durability: match storage.wal_mode {
+            WalMode::Local | WalMode::Mirror | WalMode::MirrorFast => Durability::Wal,
+            WalMode::Object => Durability::Store,
+        },
         unoffloaded_max_bytes: storage.wal_unoffloaded_max_bytes,
         upload_bytes: storage.offload_bytes,
         upload_age: storage.offload_interval,

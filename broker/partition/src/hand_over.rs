@@ -1,9 +1,9 @@
 //! Giving partitions away when the metadata asks for it.
 //!
 //! ```text
-//!   asked ─> flush, still serving ─> hold appends ─> wait until durable ─> flush the rest ─> propose HandOver
-//!                                        ^                                                        │
-//!                                        └──── resume: withdrawn, or the store takes too long <───┘
+//!   asked ─> flush, still serving ─> hold appends ─> flush the rest ─> propose HandOver
+//!                                        ^                                 │
+//!                                        └── resume: withdrawn, or too slow ┘
 //! ```
 //!
 //! Everything that is asked for at once goes in one round. No data is moved: what is flushed is what the WAL holds of
@@ -153,10 +153,11 @@ impl Inner {
 
     /// Brings what is left of the held partitions to the store.
     async fn flush_rest(&self, held: &Held) -> Result<(), String> {
+        self.streams.flush().await.map_err(|error| error.to_string())?;
         for Holding { partition, .. } in held.values() {
             partition.settled().await.map_err(|error| error.to_string())?;
         }
-        self.streams.flush().await.map_err(|error| error.to_string())
+        Ok(())
     }
 
     /// Gives the held partitions away.

@@ -35,15 +35,15 @@ mod producers;
 mod read;
 mod retention;
 mod state;
+mod ticket;
 mod watch;
 
 pub use epochs::EpochStart;
 pub use error::{AppendError, DeleteError, EpochError, LookupError, OpenError, ReadError, Unsettled};
 pub use offsets::{FoundOffset, OffsetSpec};
-pub use partition::{
-    Acks, AppendRequest, Appended, CommitTicket, Partition, PartitionId, ProducerView, describe,
-};
+pub use partition::{Acks, AppendRequest, Appended, Partition, PartitionId, ProducerView, describe};
 pub use partitions::{Partitions, PartitionsConfig};
 pub use producers::{MAX_PRODUCERS, REMEMBERED_BATCHES};
 pub use read::{DivergingEpoch, ReadRequest, ReadResult};
+pub use ticket::CommitTicket;
 pub use watch::LongPoll;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use aquifer_record::{BatchHeader, Origin, TimestampType, Validated, patch_offset_and_epoch, validate};
 use aquifer_runtime::Clock;
-use aquifer_stream::{AppendError as StreamAppendError, Batch, Checkpoint, Description, Lsn, Stream};
+use aquifer_stream::{AppendError as StreamAppendError, Batch, Checkpoint, Description, Durability, Stream};
 use aquifer_types::{StreamId, TopicId};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use crate::epochs::EpochStart;
 use crate::error::{AppendError, EpochError, OpenError, Unsettled};
 use crate::past::Past;
 use crate::state::{Plan, State};
+use crate::ticket::CommitTicket;
 use crate::watch::Watchers;
 
 /// Which partition.
@@ -33,7 +34,7 @@ pub struct PartitionId {
 pub enum Acks {
     /// The leader's own (acks=1, and acks=0, which is not answered): the batch may be lost with the leader.
     Leader,
-    /// As many as the WAL has copies (acks=all): then it is below the high watermark. `min.insync.replicas` applies.
+    /// As many as it takes to be below the high watermark (acks=all). `min.insync.replicas` applies.
     All,
 }
 
@@ -74,40 +75,6 @@ pub struct Appended {
     pub duplicate: bool,
     /// To be awaited before the append is acknowledged.
     pub ticket: CommitTicket,
-}
-
-/// Waits for durability. Tickets of one request join into one: the WAL is one sequence for all partitions.
-#[derive(Clone, Debug)]
-pub struct CommitTicket {
-    acks: Acks,
-    /// `None`: durable already.
-    pending: Option<(Stream, Lsn)>,
-}
-
-impl CommitTicket {
-    /// One ticket for both appends of a request.
-    #[must_use]
-    pub fn join(self, other: CommitTicket) -> CommitTicket {
-        assert_eq!(self.acks, other.acks, "a request asks for the same acknowledgement of all its batches");
-        match (&self.pending, &other.pending) {
-            (Some((_, mine)), Some((_, theirs))) if mine >= theirs => self,
-            (_, Some(_)) => other,
-            (_, None) => self,
-        }
-    }
-
-    /// Resolves when the append is as durable as was asked for.
-    ///
-    /// # Errors
-    /// The WAL died, and whether the append became durable is unknown.
-    pub async fn wait(self) -> Result<(), Unsettled> {
-        let Some((stream, lsn)) = self.pending else { return Ok(()) };
-        let durable = match self.acks {
-            Acks::Leader => stream.landed(lsn).await,
-            Acks::All => stream.durable(lsn).await,
-        };
-        durable.map_err(|dead| Unsettled { reason: dead.reason })
-    }
 }
 
 /// A partition that this node leads. All its methods work on `&self`; the state is behind one short lock that is
@@ -216,20 +183,28 @@ impl Partition {
     /// Nothing was appended.
     pub fn append(&self, records: BytesMut, request: &AppendRequest) -> Result<Appended, AppendError> {
         let config = self.config();
-        // The nominal replication factor has no say: it is not what survives a lost disk.
-        // Without any, as while brokers that mirror the log are away, nothing is taken: it would wait, and be sent again.
-        let wanted = match request.acks {
-            Acks::Leader => 1,
-            Acks::All => config.min_insync_replicas,
-        };
-        let copies = self.stream.copies();
-        if request.origin == Origin::Client && copies < wanted {
-            return Err(AppendError::NotEnoughReplicas { wanted, copies });
+        if request.origin == Origin::Client {
+            self.check_copies(request.acks, config.min_insync_replicas)?;
         }
         let now_ms = self.clock.wall_ms();
         let Validated { header, batch } =
             validate(records, &config.rules, request.origin, request.zstd_allowed, now_ms)?;
         self.append_validated(header, batch, request, now_ms)
+    }
+
+    /// Refuses what the WAL has too few copies for. The nominal replication factor has no say: it is not what survives a lost
+    /// disk. Nor does the number where the store has a record before it is acknowledged: copies are the store's business then.
+    fn check_copies(&self, acks: Acks, min_insync_replicas: i32) -> Result<(), AppendError> {
+        // Without any, as while brokers that mirror the log are away, nothing is taken: it would wait, and be sent again.
+        let wanted = match acks {
+            Acks::Leader => 1,
+            Acks::All => min_insync_replicas,
+        };
+        let copies = self.stream.copies();
+        if self.stream.durability() == Durability::Store || copies >= wanted {
+            return Ok(());
+        }
+        Err(AppendError::NotEnoughReplicas { wanted, copies })
     }
 
     fn append_validated(
@@ -245,16 +220,18 @@ impl Partition {
             Plan::Append { base_offset, leader_epoch } => (base_offset, leader_epoch),
             Plan::Duplicate(old) => {
                 // The first copy may still be on its way to the disk; what was appended last is not earlier.
-                let durable = self.high_watermark() > old.last_offset;
-                let pending =
-                    if durable { None } else { state.last_lsn().map(|lsn| (self.stream.clone(), lsn)) };
+                let pending = state.last_lsn().filter(|_| self.high_watermark() <= old.last_offset);
+                let ticket = |lsn| {
+                    let end = stream_offset(old.last_offset + 1);
+                    CommitTicket::new(&self.stream, lsn, end, request.acks)
+                };
                 return Ok(Appended {
                     base_offset: old.base_offset,
                     last_offset: old.last_offset,
                     log_append_time_ms: old.timestamp_ms,
                     log_start_offset: self.log_start_offset(),
                     duplicate: true,
-                    ticket: CommitTicket { acks: request.acks, pending },
+                    ticket: pending.map_or(CommitTicket::durable(request.acks), ticket),
                 });
             }
         };
@@ -286,7 +263,7 @@ impl Partition {
             log_append_time_ms: append_time(header.timestamp_type(), header.max_timestamp),
             log_start_offset: self.log_start_offset(),
             duplicate: false,
-            ticket: CommitTicket { acks: request.acks, pending: Some((self.stream.clone(), lsn)) },
+            ticket: CommitTicket::new(&self.stream, lsn, end, request.acks),
         })
     }
 
@@ -381,9 +358,14 @@ impl Partition {
 
     /// Waits until everything appended so far is durable.
     pub(crate) async fn settled(&self) -> Result<(), Unsettled> {
-        let last = self.state().last_lsn();
-        let pending = last.map(|lsn| (self.stream.clone(), lsn));
-        CommitTicket { acks: Acks::All, pending }.wait().await
+        let (last, end) = {
+            let state = self.state();
+            (state.last_lsn(), stream_offset(state.end()))
+        };
+        match last {
+            Some(lsn) => CommitTicket::new(&self.stream, lsn, end, Acks::All).wait().await,
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn expire_producers(&self, now_ms: i64, expiration_ms: i64) {

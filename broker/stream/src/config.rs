@@ -1,8 +1,20 @@
 use std::time::Duration;
 
+/// What makes a record durable: what moves the high watermark and answers producers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// As many copies of the WAL's segment as it takes.
+    Wal,
+    /// A committed object (`wal.mode=object`). The WAL is a buffer then, and not listed in the metadata: whatever a process of
+    /// this kind leaves in it was never acknowledged, and is dropped.
+    Store,
+}
+
 /// The limits of a broker's streams. `Default` is what a small broker runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamsConfig {
+    /// What makes a record durable. With [`Durability::Store`] producers wait for the upload: it should start soon.
+    pub durability: Durability,
     /// Un-offloaded bytes at most: what a recovery has to read and hold (`wal.unoffloaded.max.bytes`).
     /// The effective cap is the smaller of this and the WAL's capacity.
     pub unoffloaded_max_bytes: u64,
@@ -40,6 +52,7 @@ pub struct StreamsConfig {
 impl Default for StreamsConfig {
     fn default() -> Self {
         StreamsConfig {
+            durability: Durability::Wal,
             unoffloaded_max_bytes: 256 << 20,
             upload_bytes: 32 << 20,
             upload_age: Duration::from_secs(30),

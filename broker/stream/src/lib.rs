@@ -13,6 +13,8 @@
 //!        └──── trim ───────┘ only from the applied commit
 //! ```
 //!
+//! With [`Durability::Store`] a record is durable, and read, once it is in a committed object: the WAL is a buffer.
+//!
 //! The way in is [`Streams::open`], then [`Streams::stream`] for each partition. Offsets are `u64`, and an
 //! `end` is exclusive.
 
@@ -48,7 +50,7 @@ mod trim;
 mod upload;
 
 pub use batch::{Batch, Describe, Description};
-pub use config::StreamsConfig;
+pub use config::{Durability, StreamsConfig};
 pub use error::{AppendError, DamagedObject, OpenError, ReadError, ShutdownError, TrimError};
 pub use mirroring::{Connect, Mirroring};
 pub use open::StreamsParts;

@@ -22,7 +22,7 @@ use crate::segment::Segments;
 use crate::shared::{Committed, Gauges, Shared, Signals};
 use crate::stream::StreamInner;
 use crate::upload::{OldSegments, Uploader};
-use crate::{Describe, OpenError, Streams, StreamsConfig, segment, sweep};
+use crate::{Describe, Durability, OpenError, Streams, StreamsConfig, segment, sweep};
 
 /// What streams are built on.
 #[derive(Debug)]
@@ -71,6 +71,8 @@ impl Streams {
             clock,
             tasks,
         } = parts;
+        let unlisted = config.durability == Durability::Store;
+        assert!(!unlisted || mirroring.is_none(), "a WAL that is only a buffer has no mirrors");
         let image = metadata.image();
         let cluster = image.cluster_id().ok_or(OpenError::NotBootstrapped)?;
         let first_start = wal.blank && image.objects().next().is_none();
@@ -85,13 +87,23 @@ impl Streams {
         let members: Vec<_> = listed.iter().map(mirroring::member).collect();
         let needed = mirroring.as_ref().map_or(1, |mirroring| mirroring.needed(members.len()));
         let needed = u32::try_from(needed).expect("a few copies");
-        let segment = segment::open(&metadata, (node, broker_epoch), disk, listed, needed).await?;
+        let segment = match config.durability {
+            Durability::Wal => segment::open(&metadata, (node, broker_epoch), disk, listed, needed).await?,
+            // Nobody will ask for it, so that nobody is told of it. The registration's entry is younger than all segments of
+            // earlier processes.
+            Durability::Store => SegmentId(broker_epoch.get()),
+        };
+        let sink: fn(&mut Vec<Committed>) = match config.durability {
+            Durability::Wal => publish,
+            // Published by the uploader.
+            Durability::Store => Vec::clear,
+        };
         let old_segments = old_segments(&image, node, &recovery);
         let ensemble = match &mirroring {
             Some(mirroring) => mirroring.ensemble(segment, &members),
             None => Ensemble::alone(),
         };
-        let wal = wal.start_with(segment.get(), ensemble, publish, &tasks).await?;
+        let wal = wal.start_with(segment.get(), ensemble, sink, &tasks).await?;
         let unoffloaded_max_bytes = config.unoffloaded_max_bytes.min(wal.usage().capacity_bytes).max(1);
         let config = StreamsConfig {
             upload_bytes: config.upload_bytes.clamp(1, (unoffloaded_max_bytes / 4).max(1)),

@@ -12,7 +12,9 @@ use crate::cold::ReadAhead;
 use crate::lock::lock;
 use crate::log_cache::{LogCache, Lookup};
 use crate::shared::{Committed, Shared};
-use crate::{AppendError, Batch, OpenError, ReadError, ReadRequest, StreamRange, TimeQuery, TrimError};
+use crate::{
+    AppendError, Batch, Durability, OpenError, ReadError, ReadRequest, StreamRange, TimeQuery, TrimError,
+};
 
 /// A slice is copied out of its buffer when the buffer is more than this many times larger.
 const COPY_WHEN_BUFFER_IS_TIMES: usize = 2;
@@ -27,8 +29,8 @@ pub trait Checkpoint: Send + Sync {
     /// Called by the uploader, with no lock of this crate held. The cut must lie between two batches.
     fn checkpoint(&self) -> (u64, Option<Bytes>);
 
-    /// The durable end of the data stream (the high watermark) moved to `end`. Called in order, before waiters
-    /// of the WAL wake, on the task that completes WAL writes: must not block, nor append.
+    /// The durable end of the data stream (the high watermark) moved to `end`. Called in order, before anybody who waits for
+    /// it wakes, on the task that completes WAL writes or, with [`Durability::Store`], uploads: must not block, nor append.
     fn committed(&self, end: u64) {
         let _ = end;
     }
@@ -51,7 +53,7 @@ pub(crate) struct StreamInner {
     meta: OnceLock<StreamId>,
     pub(crate) shared: Arc<Shared>,
     log: Mutex<Log>,
-    /// Durable end, published by the WAL's sink.
+    /// Durable end, published by the WAL's sink or by the uploader.
     committed: AtomicU64,
     start: AtomicU64,
     removed: AtomicBool,
@@ -149,7 +151,7 @@ impl StreamInner {
         self.owner.read().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Weak::upgrade)
     }
 
-    /// The durable end moved: publishes it. Called by the WAL's sink, in order.
+    /// The durable end moved: publishes it. Called in order, by the WAL's sink or by the uploader.
     pub(crate) fn publish(&self, end: u64) {
         self.committed.store(end, Ordering::Release);
         if let Some(owner) = self.owner() {
@@ -202,6 +204,10 @@ impl StreamInner {
         self.shared.gauges.unoffloaded_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.shared.signals.less.notify_waiters();
         lock(&self.shared.evictable).push_back((Arc::clone(self), end));
+        // What a WAL of another mode left was durable before.
+        if self.shared.config.durability == Durability::Store && end > self.committed_end() {
+            self.publish(end);
+        }
     }
 
     pub(crate) fn evict(&self, to: u64, wanted: u64) -> u64 {
@@ -381,12 +387,17 @@ impl Stream {
         }
     }
 
+    /// What makes its records durable.
+    pub fn durability(&self) -> Durability {
+        self.0.shared.config.durability
+    }
+
     /// Copies that the WAL's present segment has, our own disk's included; 0 while too few are there to write one.
     pub fn copies(&self) -> i32 {
         self.0.shared.segments.copies()
     }
 
-    /// Waits until everything up to and with `lsn` is durable.
+    /// Waits until everything up to and with `lsn` is durable, by [`Durability::Wal`].
     ///
     /// # Errors
     /// The WAL died: it is unknown whether it became durable.
@@ -401,6 +412,38 @@ impl Stream {
     /// As for [`durable`](Self::durable).
     pub async fn landed(&self, lsn: Lsn) -> Result<(), WalDead> {
         self.0.shared.wal.landed(lsn).await
+    }
+
+    /// Waits until everything before `end` is durable, by [`Durability::Store`]: in committed objects. Of this stream alone, as
+    /// others may never get there: another broker may lead them by now.
+    ///
+    /// # Errors
+    /// [`AppendError::Closed`]: the stream was deleted, or another broker leads it; [`AppendError::Dead`]: nothing is uploaded
+    /// any more. It is unknown whether it became durable.
+    pub async fn offloaded(&self, end: u64) -> Result<(), AppendError> {
+        let Stream(inner) = self;
+        let mut flushes = inner.shared.signals.flush_done.subscribe();
+        loop {
+            let moved = inner.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            if inner.committed_end() >= end {
+                return Ok(());
+            }
+            if inner.removed.load(Ordering::Acquire) {
+                return Err(AppendError::Closed(inner.data));
+            }
+            tokio::select! {
+                () = moved => {}
+                ended = flushes.wait_for(Result::is_err) => {
+                    let reason = match ended.as_deref() {
+                        Ok(Err(reason)) => reason.clone(),
+                        _ => "the streams are gone".to_owned(),
+                    };
+                    return Err(AppendError::Dead(reason));
+                }
+            }
+        }
     }
 
     /// First offset that exists.

@@ -11,7 +11,7 @@ use crate::segment;
 use crate::shared::{LONGEST_PAUSE, Shared};
 use crate::stream::StreamInner;
 use crate::upload::oldest_needed;
-use crate::{OpenError, ShutdownError, Stream, TrimError};
+use crate::{Durability, OpenError, ShutdownError, Stream, TrimError};
 
 /// How long the last frames may take at a shutdown. A log that is frozen for want of mirrors does not end by itself.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -125,7 +125,8 @@ impl Streams {
         let stream = lock(&self.0.streams).remove(&data);
         if let Some(stream) = stream {
             let bytes = Stream(Arc::clone(&stream)).tail_bytes();
-            if bytes > 0 {
+            // By the store's durability that was acknowledged to nobody.
+            if bytes > 0 && self.0.config.durability == Durability::Wal {
                 // Right after a takeover, which committed what the mirrors had; else the metadata contradicts the WAL.
                 error!(stream = %data, bytes, "another broker leads a stream of which something is in this WAL alone");
             }

@@ -2,6 +2,7 @@
 
 mod basics;
 mod damage;
+mod durable_in_store;
 mod faults;
 mod history;
 mod kills;

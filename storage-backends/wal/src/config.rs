@@ -29,6 +29,8 @@ pub struct WalConfig {
     pub file_bytes: Option<u64>,
     /// Where an operator accepts to lose what follows (`wal.accept.loss`), as the error of a refused start names it.
     pub accept_loss: Option<LossPoint>,
+    /// Nothing that an earlier process left is needed: damage ends what is recovered, and never refuses a start.
+    pub disposable: bool,
 }
 
 impl WalConfig {
@@ -56,6 +58,7 @@ impl Default for WalConfig {
             zeroing_bytes_per_second: 256 << 20,
             file_bytes: None,
             accept_loss: None,
+            disposable: false,
         }
     }
 }

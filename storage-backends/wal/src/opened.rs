@@ -4,7 +4,7 @@ use aquifer_disk::Disk;
 use aquifer_runtime::{OnEnd, TaskGroup};
 
 use crate::keeper::Keeper;
-use crate::recovery::{self, Scan};
+use crate::recovery::{self, Accepted, Scan};
 use crate::ring::{Files, Name, Ring, RingFile};
 use crate::roll::Desk;
 use crate::shared::Shared;
@@ -55,7 +55,7 @@ pub async fn open(config: WalConfig, disk: Arc<dyn Disk>, identity: Identity) ->
         }
     }
     let Scan { segments, live, free, next_lsn, trimmed, checksum, newest } =
-        recovery::scan(ready, &identity, config.accept_loss).await?;
+        recovery::scan(ready, &identity, Accepted::of(&config)).await?;
     let mut files = Files { live, free, zeroing };
     files.complete(&disk, &config).await?;
     let mut recovered_bytes = 0;

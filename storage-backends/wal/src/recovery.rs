@@ -25,7 +25,7 @@ use crate::reader::Reader;
 use crate::ring::{LiveFile, RingFile};
 use crate::survey::Later;
 use crate::verdict::{Decision, Spot};
-use crate::{Identity, LossPoint, Lsn, OpenError, Record, RecoveredSegment, identity};
+use crate::{Identity, LossPoint, Lsn, OpenError, Record, RecoveredSegment, WalConfig, identity};
 
 /// What the files hold.
 #[derive(Debug)]
@@ -52,11 +52,39 @@ pub(crate) struct Headed {
     pub(crate) header: Header,
 }
 
-/// Scans all files. `accept_loss` is where the operator gives up what follows.
+/// Damage behind which everything is given up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Accepted {
+    Nothing,
+    /// As an operator asks.
+    At(LossPoint),
+    /// Nothing in the log is needed.
+    Everything,
+}
+
+impl Accepted {
+    pub(crate) fn of(config: &WalConfig) -> Self {
+        match config.accept_loss {
+            _ if config.disposable => Self::Everything,
+            Some(at) => Self::At(at),
+            None => Self::Nothing,
+        }
+    }
+
+    pub(crate) fn covers(self, damaged: LossPoint) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::At(at) => at == damaged,
+            Self::Everything => true,
+        }
+    }
+}
+
+/// Scans all files.
 pub(crate) async fn scan(
     files: Vec<RingFile>,
     ours: &Identity,
-    accept_loss: Option<LossPoint>,
+    accepted: Accepted,
 ) -> Result<Scan, OpenError> {
     let (mut headed, mut blank) = (Vec::new(), Vec::new());
     let blocks = futures::future::try_join_all(files.iter().map(|file| file.file.read(0, BLOCK))).await?;
@@ -76,7 +104,7 @@ pub(crate) async fn scan(
     let chain = headed.split_off(stale);
 
     let mut walk = Walk {
-        accept_loss,
+        accepted,
         blank,
         trimmed,
         durable_trim: 0,
@@ -103,7 +131,7 @@ pub(crate) async fn scan(
 }
 
 pub(crate) struct Walk {
-    pub(crate) accept_loss: Option<LossPoint>,
+    pub(crate) accepted: Accepted,
     /// Files that begin with no whole header.
     pub(crate) blank: Vec<RingFile>,
     /// The largest trim told by any frame.
@@ -309,7 +337,7 @@ impl Walk {
         for doubt in self.doubts.into_iter().filter(|doubt| self.trimmed < doubt.needed) {
             match doubt.otherwise {
                 Otherwise::TornStart(segment) => segments[segment].records.clear(),
-                Otherwise::Corrupt(corruption) if self.accept_loss == Some(corruption.at) => {}
+                Otherwise::Corrupt(corruption) if self.accepted.covers(corruption.at) => {}
                 Otherwise::Corrupt(corruption) => return Err(OpenError::Corrupt(Box::new(corruption))),
             }
         }

@@ -84,8 +84,8 @@ impl Walk {
             tracing::warn!(path = %spot.path.display(), position = spot.position, %at, stop.cause, "skipped damage in a part of the WAL that was offloaded already");
             return Ok(Decision::Resume(next));
         }
-        if self.accept_loss == Some(at) {
-            tracing::warn!(path = %spot.path.display(), position = spot.position, %at, "giving up the rest of the WAL, as wal.accept.loss asks");
+        if self.accepted.covers(at) {
+            tracing::warn!(path = %spot.path.display(), position = spot.position, %at, "giving up the rest of the WAL: wal.accept.loss asks for it, or nothing of it is needed (wal.mode=object)");
             self.keep(beyond);
             self.given_up_end = Some(survey.end);
             return Ok(Decision::End(Verdict::LossAccepted));

@@ -112,6 +112,17 @@ async fn an_accepted_loss_gives_the_records_before_it_and_the_log_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_log_of_which_nothing_is_needed_opens_with_any_damage() {
+    let mut machine = ten_frames().await;
+    machine.disk.rot(FIRST_FILE, 4 * FRAME + 500, 3);
+    corruption(&machine).await;
+    machine.config.disposable = true;
+    let (recovered, node) = machine.start().await;
+    assert_eq!(tags(&recovered), [0, 1, 2]);
+    assert!(node.write(10, 1_000).await >= Lsn(10), "no LSN is given out twice");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_damaged_but_trimmed_harms_nobody() {
     let mut machine = Machine::new(3);
     let (_, node) = machine.start().await;

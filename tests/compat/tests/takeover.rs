@@ -52,6 +52,34 @@ async fn a_killed_nodes_partitions_go_on_elsewhere_and_nothing_acknowledged_is_l
     cluster.stop().await;
 }
 
+/// Of one node only the metadata and the store are left, round after round.
+#[tokio::test]
+async fn a_killed_node_without_a_durable_disk_leaves_nothing_acknowledged_behind() {
+    if Target::chosen().is_kafka() {
+        // It starts Aquifer's own cluster.
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut cluster = Cluster::start_with(dir.path(), NODES, &["wal.mode=object"]).await;
+    let bootstrap = cluster.bootstrap();
+    let Some(mut script) = Script::start("moves.py", &[&bootstrap, "events", &PARTITIONS.to_string()]).await
+    else {
+        return;
+    };
+    script.expect("going", LIMIT).await;
+    for round in 0..rounds() {
+        let node = round % NODES + 1;
+        let command = cluster.kill(node);
+        script.tell("more").await;
+        script.expect("more", LIMIT).await;
+        fs::remove_dir_all(cluster.directory(node).join("wal")).expect("removed");
+        cluster.start_again(node, &command).await;
+    }
+    script.tell("enough").await;
+    script.finish(LIMIT).await;
+    cluster.stop().await;
+}
+
 /// `aquifer recover`, asked of one node about another.
 async fn recover(cluster: &Cluster, asked: u16, about: u16, accept_loss: bool) -> Output {
     let mut command = Command::new(aquifer());

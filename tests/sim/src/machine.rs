@@ -42,7 +42,7 @@ pub(crate) enum Order {
 pub(crate) struct Machine {
     pub(crate) node: NodeId,
     pub(crate) controller: bool,
-    pub(crate) disk: SimulatedDisk,
+    disk: Mutex<SimulatedDisk>,
     pub(crate) disk_id: DiskId,
     pub(crate) wal_bytes: u64,
     pub(crate) wal_mode: WalMode,
@@ -81,7 +81,7 @@ impl Machine {
         let machine = Self {
             node,
             controller,
-            disk: SimulatedDisk::new(random.next_u64(), faults.clone()),
+            disk: Mutex::new(SimulatedDisk::new(random.next_u64(), faults.clone())),
             disk_id: DiskId(random.uuid()),
             wal_bytes: 4 << 20,
             wal_mode,
@@ -115,6 +115,17 @@ impl Machine {
     /// The process, while one serves.
     pub(crate) fn process(&self) -> Option<Arc<Process>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The disk of its own WAL.
+    pub(crate) fn disk(&self) -> SimulatedDisk {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts a blank disk in the place of that one.
+    fn lose_disk(&self, random: &Random) {
+        let disk = SimulatedDisk::new(random.next_u64(), self.faults.clone());
+        *self.disk.lock().unwrap_or_else(PoisonError::into_inner) = disk;
     }
 
     /// Where it keeps copies of others' segments.
@@ -267,7 +278,7 @@ impl Supervisor {
         machine.network.kill(&machine.address());
         machine.store.kill(body.store_process);
         machine.storage.crash();
-        for disk in [&machine.disk, &machine.mirror_disk().0] {
+        for disk in [machine.disk(), machine.mirror_disk().0] {
             match power_cut {
                 true => disk.crash(),
                 false => disk.kill(),
@@ -275,6 +286,9 @@ impl Supervisor {
         }
         if power_cut && self.planted == Some(Planted::BlankMirror) {
             machine.blank_mirror_disk(&self.random);
+        }
+        if machine.wal_mode == WalMode::Object && self.random.below(2) == 0 {
+            machine.lose_disk(&self.random);
         }
         body.storing.stopping().cancel();
         body.deciding.stopping().cancel();

@@ -49,8 +49,8 @@ pub(crate) fn mend(world: &World) {
     world.unreachable().clear();
     world.store.set_faults(store_faults(world));
     for machine in world.machines.values() {
-        machine.disk.set_write_errors_per_mille(0);
-        machine.disk.set_latency_ms(world.scenario.disk_latency_ms);
+        machine.disk().set_write_errors_per_mille(0);
+        machine.disk().set_latency_ms(world.scenario.disk_latency_ms);
     }
 }
 
@@ -116,12 +116,12 @@ fn begin(world: &Arc<World>, fault: Fault) {
         }
         Fault::SlowStore => trouble(world, long, StoreFaults { latency_ms: 8_000, ..store_faults(world) }),
         Fault::SlowDisk => {
-            machine.disk.set_latency_ms(400);
+            machine.disk().set_latency_ms(400);
             later(world, long, move |world| {
-                world.machines[&node].disk.set_latency_ms(world.scenario.disk_latency_ms);
+                world.machines[&node].disk().set_latency_ms(world.scenario.disk_latency_ms);
             });
         }
-        Fault::DiskFailure => machine.disk.fail_next_write(),
+        Fault::DiskFailure => machine.disk().fail_next_write(),
         Fault::ClockJump => {
             let jump = i64::try_from(world.random.below(2 * JUMP_MS)).expect("minutes") - JUMP_MS as i64;
             event!(world.trace, "the clock of node {node} jumps by {jump} ms");

@@ -15,12 +15,13 @@ use aquifer_quorum::{
     Formation, PeerNetwork, Quorum, QuorumConfig, RemoteQuorum, Storage, agree_on_formation, stay_joined,
 };
 use aquifer_runtime::{CancellationToken, OnEnd, Random, TaskGroup};
-use aquifer_stream::{Mirroring, Recoverer, Streams, StreamsConfig, StreamsParts};
+use aquifer_stream::{Durability, Mirroring, Recoverer, Streams, StreamsConfig, StreamsParts};
 use aquifer_types::{BrokerEpoch, ClusterId, DiskId, NodeId};
 use aquifer_wal::{Identity, MirrorStore, MirrorStoreConfig, OpenError, WalConfig};
 use tokio::time::timeout;
 
 use crate::machine::Machine;
+use crate::scenario::WalMode;
 
 /// `broker.heartbeat.interval.ms`
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(250);
@@ -122,8 +123,9 @@ pub(crate) async fn start(
     let (mirrors, mirror_disk) = open_mirrors(machine, cluster, &random, &body.storing).await?;
     let member = Member::serve(mirrors, metadata.clone(), &port.listener, &body.storing);
     let identity = identity(cluster, machine.disk_id, node);
-    let wal = WalConfig { capacity_bytes: machine.wal_bytes, ..WalConfig::default() };
-    let wal = aquifer_wal::open(wal, machine.disk.attach()?, identity).await?;
+    let disposable = machine.wal_mode == WalMode::Object;
+    let wal = WalConfig { capacity_bytes: machine.wal_bytes, disposable, ..WalConfig::default() };
+    let wal = aquifer_wal::open(wal, machine.disk().attach()?, identity).await?;
     let registration = RegisterBroker {
         node,
         incarnation,
@@ -143,7 +145,9 @@ pub(crate) async fn start(
     let peers = port.peers.clone();
     Heart { port, source, metadata: metadata.clone(), epoch, interval: HEARTBEAT_INTERVAL }.start(&beating);
     stop_with(&beating, &body.storing);
-    metadata.propose(OfferMirror { node, broker_epoch: epoch, disk: mirror_disk }).await?;
+    if machine.wal_mode != WalMode::Object {
+        metadata.propose(OfferMirror { node, broker_epoch: epoch, disk: mirror_disk }).await?;
+    }
     let left = OwnCopies::new(node, machine.disk_id, &wal.recovered);
     let recoverer = Recoverer {
         copies: PeerCopies::new(peers.clone(), Some(left)),
@@ -175,7 +179,7 @@ pub(crate) async fn start(
         clock: machine.clock.clone(),
         tasks: body.storing.clone(),
     };
-    let streams = Streams::open(streams_config(machine.idle_sweeper), parts).await?;
+    let streams = Streams::open(streams_config(machine), parts).await?;
     let partitions = Partitions::start(
         PartitionsConfig { retention_interval: Duration::from_secs(5), ..PartitionsConfig::new(node) },
         streams.clone(),
@@ -307,11 +311,17 @@ fn stop_with(tasks: &TaskGroup, group: &TaskGroup) {
 }
 
 /// Small and quick, so that everything happens often in a short run.
-fn streams_config(idle_sweeper: bool) -> StreamsConfig {
+fn streams_config(machine: &Machine) -> StreamsConfig {
+    let (durability, upload_age_ms) = match machine.wal_mode {
+        WalMode::Local | WalMode::Mirror | WalMode::MirrorFast => (Durability::Wal, 1_500),
+        WalMode::Object => (Durability::Store, 250),
+    };
+    let idle_sweeper = machine.idle_sweeper;
     StreamsConfig {
+        durability,
         unoffloaded_max_bytes: 2 << 20,
         upload_bytes: 64 << 10,
-        upload_age: Duration::from_millis(1_500),
+        upload_age: Duration::from_millis(upload_age_ms),
         prepared_limit: Duration::from_secs(12),
         retain_after_offload: Duration::from_millis(500),
         tail_cache_bytes: 64 << 10,

@@ -87,13 +87,15 @@ pub enum WalMode {
     Mirror,
     /// Three copies, two of which do.
     MirrorFast,
+    /// A committed object. The disk is often gone when the process is.
+    Object,
 }
 
 impl WalMode {
     /// Copies wanted, and how many of them hold whatever is acknowledged if that is not all; `None` without mirrors.
     pub(crate) fn copies_and_needed(self) -> Option<(usize, Option<usize>)> {
         match self {
-            Self::Local => None,
+            Self::Local | Self::Object => None,
             Self::Mirror => Some((3, None)),
             Self::MirrorFast => Some((3, Some(2))),
         }
@@ -137,6 +139,8 @@ impl Scenario {
     /// What `seed` decides.
     pub fn new(seed: u64, planted: Option<Planted>) -> Self {
         let random = Random::seeded(seed.wrapping_mul(3).wrapping_add(1));
+        // Drawn apart, so that the runs of all other seeds are what they were before there was this mode.
+        let object = Random::seeded(seed.wrapping_mul(5).wrapping_add(2)).below(8) == 0;
         let among = |least: u64, most: u64| least + random.below(most - least + 1);
         let (controllers, brokers) = match random.below(10) {
             0 => (1, 0),
@@ -152,6 +156,7 @@ impl Scenario {
             controllers,
             brokers,
             wal_mode: match random.below(8) {
+                _ if object => WalMode::Object,
                 _ if controllers + brokers == 1 => WalMode::Local,
                 0 | 1 => WalMode::Local,
                 2..6 => WalMode::Mirror,

@@ -63,15 +63,17 @@ pub(crate) struct GroupSettings {
     pub(crate) producer_id_expiration_ms: i64,
 }
 
-/// How many copies a record has before it is acknowledged.
+/// What a record takes to be acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WalMode {
-    /// One, on this node's disk.
+    /// One copy, on this node's disk.
     Local,
-    /// Three, all of them synced.
+    /// Three copies, all of them synced.
     Mirror,
-    /// Three, two of them synced.
+    /// Three copies, two of them synced.
     MirrorFast,
+    /// An object that is committed.
+    Object,
 }
 
 /// Where and how records are stored.
@@ -229,16 +231,24 @@ fn storage(given: &Given, cluster: &ClusterSettings) -> Result<StorageSettings, 
         name: "store.url",
         remedy: "say where primary storage is, such as s3://bucket/prefix, hdfs://nameservice/path or file:///path",
     })?;
+    let wal_mode = wal_mode(given, cluster)?;
+    let (offload_bytes, offload_interval) = match wal_mode {
+        // Producers wait for it.
+        WalMode::Object => ("wal.object.bytes", "wal.object.interval.ms"),
+        WalMode::Local | WalMode::Mirror | WalMode::MirrorFast => {
+            ("store.offload.bytes", "store.offload.interval.ms")
+        }
+    };
     Ok(StorageSettings {
         store_url,
         store: store_options(given)?,
-        offload_bytes: number(given, "store.offload.bytes")?,
-        offload_interval: millis(given, "store.offload.interval.ms")?,
+        offload_bytes: number(given, offload_bytes)?,
+        offload_interval: millis(given, offload_interval)?,
         start_wait: millis(given, "store.start.wait.ms")?,
         delete_delay_ms: number(given, "store.delete.delay.ms")?,
         wal_dir: required_path(given, "wal.dir", "name a directory on a local disk for the write-ahead log")?,
         wal_size: number(given, "wal.size")?,
-        wal_mode: wal_mode(given, cluster)?,
+        wal_mode,
         wal_min_copies: number(given, "wal.min.copies")?,
         wal_mirror_size: number(given, "wal.mirror.size")?,
         wal_engine: wal_engine(given)?,
@@ -254,7 +264,7 @@ fn storage(given: &Given, cluster: &ClusterSettings) -> Result<StorageSettings, 
 /// A controller that is no broker is asked too, by the options that it shares with the brokers.
 fn min_copies(given: &Given, cluster: &ClusterSettings) -> Result<usize, OptionError> {
     match wal_mode(given, cluster)? {
-        WalMode::Local => Ok(1),
+        WalMode::Local | WalMode::Object => Ok(1),
         WalMode::Mirror | WalMode::MirrorFast => number(given, "wal.min.copies"),
     }
 }
@@ -264,12 +274,14 @@ fn wal_mode(given: &Given, cluster: &ClusterSettings) -> Result<WalMode, OptionE
     let mode = match text(given, "wal.mode")?.as_deref() {
         Some("local") => WalMode::Local,
         Some("mirror-fast") => WalMode::MirrorFast,
+        Some("object") => WalMode::Object,
         Some(_) => WalMode::Mirror,
         None if cluster.alone => WalMode::Local,
         None => WalMode::Mirror,
     };
-    if mode != WalMode::Local && cluster.internal.is_none() {
-        let expected = "'local' on a node without an internal port (controller.listener.names)".to_owned();
+    if matches!(mode, WalMode::Mirror | WalMode::MirrorFast) && cluster.internal.is_none() {
+        let expected =
+            "'local' or 'object' on a node without an internal port (controller.listener.names)".to_owned();
         return Err(invalid(given, "wal.mode", expected));
     }
     Ok(mode)

@@ -118,3 +118,14 @@ fn ipv6_listeners_are_understood() {
     let settings = settings(&["listeners=PLAINTEXT://[::1]:9092"]).expect("valid");
     assert_eq!(settings.listeners[0].host, "::1");
 }
+
+#[test]
+fn producers_do_not_wait_for_uploads_that_are_paced_for_others() {
+    let storage = |more: &[&str]| settings(more).expect("valid").storage.expect("a broker");
+    let object = storage(&["wal.mode=object", "store.offload.interval.ms=60000"]);
+    assert_eq!(object.wal_mode, WalMode::Object);
+    assert_eq!((object.offload_bytes, object.offload_interval), (8 << 20, Duration::from_millis(250)));
+    let local = storage(&["wal.object.interval.ms=10", "store.offload.bytes=48MiB"]);
+    assert_eq!((local.offload_bytes, local.offload_interval), (48 << 20, Duration::from_secs(30)));
+    assert!(error(&["wal.mode=mirror"]).contains("'local' or 'object'"));
+}

@@ -13,7 +13,7 @@ use aquifer_objects::{Store, StoreOptions};
 use aquifer_partition::{Partition, Partitions, PartitionsConfig, describe};
 use aquifer_quorum::{Formation, MemoryStorage, Quorum, QuorumConfig, Router, Storage};
 use aquifer_runtime::{Clock, Random, SimulatedClock, TaskGroup};
-use aquifer_stream::{Mirroring, Streams, StreamsConfig, StreamsParts};
+use aquifer_stream::{Durability, Mirroring, Streams, StreamsConfig, StreamsParts};
 use aquifer_types::{BrokerEpoch, DiskId, NodeId, TopicId};
 use aquifer_wal::{Identity, WalConfig};
 
@@ -32,6 +32,8 @@ pub(crate) struct Machine {
     pub(crate) disk: SimulatedDisk,
     pub(crate) store: Store,
     pub(crate) random: Random,
+    /// Of all brokers.
+    pub(crate) streams: StreamsConfig,
     metadata: MemoryStorage,
     clock: Clock,
     /// Moves the wall clock.
@@ -58,7 +60,15 @@ impl Machine {
         let store =
             aquifer_objects::open("memory://", &options, clock.clone(), random.clone()).await.unwrap();
         let disk = SimulatedDisk::new(seed, SimulatedFaults::default());
-        Self { disk, store, random, metadata: MemoryStorage::new(), clock, hand, mirroring: None }
+        let streams = StreamsConfig::default();
+        Self { disk, store, random, streams, metadata: MemoryStorage::new(), clock, hand, mirroring: None }
+    }
+
+    /// The same, whose brokers acknowledge what committed objects have.
+    pub(crate) async fn durable_in_store(seed: u64) -> Self {
+        let upload_age = Duration::from_millis(20);
+        let streams = StreamsConfig { durability: Durability::Store, upload_age, ..StreamsConfig::default() };
+        Self { streams, ..Self::new(seed).await }
     }
 
     /// Starts a process, which recovers what an earlier one left.
@@ -111,7 +121,7 @@ impl Machine {
             clock: self.clock.clone(),
             tasks: tasks.clone(),
         };
-        let streams = Streams::open(StreamsConfig::default(), parts).await.unwrap();
+        let streams = Streams::open(self.streams.clone(), parts).await.unwrap();
         let partitions =
             Partitions::start(config, streams.clone(), metadata.clone(), self.clock.clone(), &tasks);
         let node = Node { partitions, streams, metadata, random: self.random.clone(), quorum, tasks };

@@ -6,6 +6,7 @@ mod acks;
 mod append;
 mod batches;
 mod deaths;
+mod durable_in_store;
 mod histories;
 mod idle;
 mod long_polls;

@@ -18,7 +18,7 @@ async fn ask(node: &Node, partition: &Partition, to: Option<NodeId>) {
 }
 
 /// Waits until `node` serves partition 0 of `topic`.
-async fn served(node: &Node, topic: &str) -> Arc<Partition> {
+pub(crate) async fn served(node: &Node, topic: &str) -> Arc<Partition> {
     let mut changes = node.partitions.changes();
     let serving = async {
         loop {
@@ -33,7 +33,15 @@ async fn served(node: &Node, topic: &str) -> Arc<Partition> {
 
 #[tokio::test]
 async fn a_partition_moves_under_load_and_back() {
-    let machine = Machine::new(70).await;
+    moves_under_load_and_back(&Machine::new(70).await).await;
+}
+
+#[tokio::test]
+async fn a_partition_whose_records_are_durable_in_the_store_moves_under_load_and_back() {
+    moves_under_load_and_back(&Machine::durable_in_store(76).await).await;
+}
+
+async fn moves_under_load_and_back(machine: &Machine) {
     let disk = SimulatedDisk::new(71, SimulatedFaults::default());
     let first = machine.start().await;
     let second = machine.join(&first, &disk).await;
