@@ -31,6 +31,9 @@ producer = Producer({
     "reconnect.backoff.ms": 10,
     "reconnect.backoff.max.ms": 100,
     "retry.backoff.ms": 20,
+    # Others lead within moments: librdkafka's own pace of looking would be measured, not that.
+    "topic.metadata.refresh.fast.interval.ms": 20,
+    "topic.metadata.refresh.interval.ms": 200,
     "log_level": 2,
 })
 acknowledged = [0] * PARTITIONS
