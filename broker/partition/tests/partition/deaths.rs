@@ -134,7 +134,7 @@ impl Pipeliner {
             match answer {
                 // What was acknowledged behind a batch stands for it too.
                 Ok(appended) if appended.ticket.clone().wait().await.is_ok() => {
-                    self.acknowledged = number + 1
+                    self.acknowledged = number + 1;
                 }
                 Ok(_) | Err(AppendError::Storage(_)) => {}
                 Err(AppendError::OutOfOrderSequence { .. }) if number > self.acknowledged => bump = true,
