@@ -15,7 +15,7 @@ use aquifer_image::{Image, Outcome, RollSegment, SegmentMember};
 use aquifer_types::{DiskId, NodeId, SegmentId};
 use aquifer_wal::{Ensemble, Lsn, Member, Mirror, MirrorAcks, MirrorHealth, RollEvent, RollStep, Rolling};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -28,6 +28,8 @@ const UNFORGIVEN: Duration = Duration::from_secs(1);
 const UNFORGIVEN_MAX: Duration = Duration::from_secs(30);
 /// Pause between two looks for members while there are too few, if the metadata tells nothing new.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Pause before a roll whose outcome is unknown is asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How long it is waited, at first, before a segment with fewer copies than wanted is rolled to one with more: several
 /// members may come back at once, and one that fails again and again must not stop the log each time.
 const GROW_AFTER: Duration = Duration::from_secs(3);
@@ -329,6 +331,8 @@ impl Roller {
             Err(ProposeError::Rejected(rejection)) => RollEvent::Refused(rejection.to_string()),
             Err(error @ (ProposeError::Unknown { .. } | ProposeError::Unavailable { .. })) => {
                 warn!(%error, %segment, "it is not known whether a WAL segment was rolled: asking again");
+                // A quorum member that has stopped answers at once, and for ever: this is also where a stop is heard.
+                sleep(ASK_AGAIN).await;
                 RollEvent::Unknown
             }
         }

@@ -15,6 +15,7 @@ mod report;
 
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use aquifer_client::{MetadataClient, ProposeError};
 use aquifer_image::{Image, Outcome, PrepareObjects, RecoveredObject, Rejection, SegmentEnd, TakeOver};
@@ -33,6 +34,9 @@ use crate::{Batch, Describe};
 
 /// How long an object of a takeover may stay uncommitted: a recoverer that dies leaves nothing for longer.
 const PREPARED_LIMIT_MS: i64 = 300_000;
+
+/// Pause before an entry whose outcome is unknown is proposed again.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The ways to copies of segments: the mirrors' stores, wherever they are, and what an owner that came back has itself.
 pub trait Copies: Send + Sync {
@@ -243,6 +247,8 @@ impl<C: Copies> Recoverer<C> {
                 Ok(_) => return Ok(()),
                 Err(ProposeError::Unknown { reason }) => {
                     warn!(reason, owner = %command.owner, "a takeover is not known to have happened: asking again");
+                    // A quorum member that has stopped answers at once, and for ever.
+                    tokio::time::sleep(ASK_AGAIN).await;
                 }
                 Err(ProposeError::Rejected(Rejection::TakeOverConflict { reason, .. })) => {
                     return Err(TakeOverError::Overtaken { owner: command.owner, reason });
