@@ -167,7 +167,7 @@ async fn a_first_start_waits_for_its_store_and_says_so() {
         ("store.s3.secret.key", Minio::ACCESS_KEY),
         ("store.start.wait.ms", "8000"),
     ];
-    let words = ["waiting for the object store", "waited_s=5", "store.start.wait.ms", "s3://bucket", "8s"];
+    let words = ["waiting for the object store", "waited_s=", "store.start.wait.ms", "s3://bucket", "8s"];
     refuses(dir.path(), &settings, &words).await;
 
     // What is definite is not waited for.
