@@ -6,8 +6,8 @@ Told "run N": says "ran" once N more records were acknowledged, and goes on; "ea
 partition. Told "rest": sends nothing until "go".
 Told "count": says "counted ACKNOWLEDGED FAILED SENT". Told "stop": delivers what is under way and says "sent".
 
-HISTORY has a line for each fact: "a PARTITION OFFSET NUMBER" acknowledged, "f PARTITION NUMBER" failed, "s NUMBER" sent
-in all. Record NUMBER goes to partition NUMBER % partitions.
+HISTORY has a line for each fact: "a PARTITION OFFSET NUMBER" acknowledged, "i PARTITION NUMBER" acknowledged by the answer to a
+later batch, as librdkafka does when its own answer left it open, "f PARTITION NUMBER" failed, "s NUMBER" sent in all. Record NUMBER goes to partition NUMBER % partitions.
 """
 
 import sys
@@ -59,7 +59,10 @@ def delivered(error, message):
     else:
         acknowledged += 1
         by_partition[message.partition()] += 1
-        history.write(f"a {message.partition()} {message.offset()} {sent}\n")
+        if message.offset() is None:
+            history.write(f"i {message.partition()} {sent}\n")
+        else:
+            history.write(f"a {message.partition()} {message.offset()} {sent}\n")
 
 
 goal = goals = None

@@ -11,6 +11,8 @@ pub struct History {
     acknowledged: BTreeMap<Place, u64>,
     /// Acknowledgements of a place that had one already.
     repeated: Vec<Place>,
+    /// Acknowledgements that named no place.
+    implied: usize,
     failed: BTreeSet<u64>,
     partitions: BTreeMap<i32, Found>,
 }
@@ -148,6 +150,8 @@ impl History {
                     self.repeated.push(place);
                 }
             }
+            // Where it is, nobody was told; of an idempotent producer's records each must be there that did not fail.
+            ("i", &[_, _]) => self.implied += 1,
             ("f", &[_, number]) => drop(self.failed.insert(count(number))),
             ("s", &[sent]) => self.sent = count(sent),
             ("b", &[at, offset]) => self.found(partition(at)).begin = offset,
@@ -164,7 +168,7 @@ impl History {
     /// How many records were acknowledged.
     #[must_use]
     pub fn acknowledged(&self) -> usize {
-        self.acknowledged.len()
+        self.acknowledged.len() + self.implied
     }
 
     /// How many records failed at the producer.
@@ -294,6 +298,14 @@ mod tests {
         let loss = Loss::Lost { partition: 0, offset: 1, number: 1 };
         assert_eq!(lost.losses(PLAIN), std::slice::from_ref(&loss));
         assert_eq!(lost.losses(ONCE), [loss, Loss::Missing { partition: 0, number: 1 }]);
+    }
+
+    #[test]
+    fn what_was_acknowledged_without_a_place_must_be_there_too() {
+        assert_eq!(changed("a 0 1 1", &["i 0 1"]).losses(ONCE), []);
+        let lost = history(&["s 2", "a 0 0 0", "i 0 1", "b 0 0", "r 0 0 0", "e 0 1"]);
+        assert_eq!(lost.losses(ONCE), [Loss::Missing { partition: 0, number: 1 }]);
+        assert_eq!(lost.acknowledged(), 2);
     }
 
     #[test]
