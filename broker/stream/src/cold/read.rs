@@ -28,10 +28,14 @@ impl StreamInner {
             let range = image.range_at(self.data, request.offset);
             let place = range.and_then(|range| Place::of(&image, range));
             let Some(place) = place else {
+                let (start, end) =
+                    image.stream(self.data).map_or((0, 0), |stream| (stream.start, stream.end));
+                // A trim whose outcome we were not told took effect all the same.
+                self.raise_start(start);
                 if let Some(answer) = self.read_cached(request) {
                     return answer;
                 }
-                return Err(self.hole(request.offset, image.stream(self.data).map_or(0, |stream| stream.end)));
+                return Err(self.hole(request.offset, end));
             };
             match self.read_place(request, &place).await {
                 // Deleted under us, as its records were trimmed or moved to another object: look again.

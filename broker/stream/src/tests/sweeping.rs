@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use aquifer_image::TrimStreams;
+
 use super::Stage;
 use super::world::World;
 use crate::{ReadError, ReadRequest, TrimError};
@@ -110,6 +112,33 @@ async fn an_object_that_came_after_its_end_is_deleted_and_no_other() {
     assert!(!found.iter().any(|key| key == late), "{found:?}");
     assert!(needed.iter().all(|key| found.contains(key)), "{found:?}");
     assert!(others.iter().all(|key| found.iter().any(|found| found == key)), "{found:?}");
+    world.stop(node).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trim_whose_outcome_was_lost_is_found_out_by_who_reads_before_it() {
+    let world = World::new(67).await;
+    let node = world.start().await;
+    let topic = node.create_topic("a", 1).await;
+    let owner = node.open(topic, 0).await;
+    for _ in 0..2 {
+        owner.write(10, 1_000).await;
+        node.streams.flush().await.expect("flushed");
+    }
+    let shared = &node.streams.0;
+    let trims = vec![(owner.stream.id(), 12)];
+    let trim = TrimStreams {
+        node: shared.node,
+        broker_epoch: shared.broker_epoch,
+        now_ms: shared.clock.wall_ms(),
+        trims,
+    };
+    node.metadata.propose(trim).await.expect("taken");
+    node.empty_caches();
+    assert_eq!(owner.stream.start(), 0, "nobody told it");
+    let early = owner.stream.read(&ReadRequest::new(3, 100)).await;
+    assert!(matches!(early, Err(ReadError::OutOfRange { start: 12, .. })), "{early:?}");
+    owner.check_all(1_000).await;
     world.stop(node).await;
 }
 
