@@ -18,7 +18,7 @@ const ID_NAME: &str = "cluster.id=";
 
 /// How long a start that has something to serve from looks at the store: an outage of the store is not to be one of
 /// the node.
-const LATER_LOOK: Duration = Duration::from_secs(3);
+const LATER_LOOK: Duration = Duration::from_secs(1);
 /// The pause between two looks at a store that does not answer.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often the log says that the start waits.
