@@ -1,6 +1,7 @@
 //! What the subcommands do.
 
 use std::error::Error;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -70,9 +71,10 @@ pub(crate) fn report(error: &dyn Error) {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the command line's own voice")]
+/// The command line's own voice.
 pub(crate) fn show(text: &str) {
-    println!("{}", text.trim_end());
+    // A reader that has gone, as `head` does, wants no more.
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
 fn serve(arguments: &Serve) -> Outcome {

@@ -30,6 +30,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Bytes of a node's log that are shown when it does not start.
 const LOG_TAIL: usize = 2_000;
 
+/// The file that one cluster holds.
+const LOCK: &str = "quickstart.lock";
+
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// What is wrong with the nodes.
@@ -37,6 +40,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 enum ClusterError {
     #[error("--listen {0}: an address and a port, such as 127.0.0.1:9092, are needed for several nodes")]
     Listen(String),
+    #[error("a cluster runs in {dir}; stop it, or give this one another directory with --dir")]
+    InUse { dir: String },
     #[error("node {id} ended before it was ready; the end of {log}:\n{tail}")]
     Ended { id: u32, log: String, tail: String },
     #[error("node {id} is not ready after {READY_LIMIT:?}: {reason}; its log is {log}")]
@@ -95,14 +100,19 @@ pub(crate) struct LocalCluster {
     pub(crate) entries: Vec<NodeEntry>,
     children: Vec<Child>,
     dir: PathBuf,
+    /// Held while the nodes run: another cluster in the directory would take their answers for its own.
+    _lock: File,
 }
 
 impl LocalCluster {
     /// Starts the nodes and waits until all of them serve.
     pub(crate) async fn start(plan: &Plan) -> Outcome<Self> {
+        let lock = File::create(plan.dir.join(LOCK))?;
+        lock.try_lock().map_err(|_| ClusterError::InUse { dir: plan.dir.display().to_string() })?;
         let ports = ports(plan)?;
         let controllers: Vec<String> = ports.iter().take(3).map(|ports| ports.internal.to_string()).collect();
-        let mut cluster = Self { entries: Vec::new(), children: Vec::new(), dir: plan.dir.clone() };
+        let mut cluster =
+            Self { entries: Vec::new(), children: Vec::new(), dir: plan.dir.clone(), _lock: lock };
         for (id, ports) in (1..).zip(&ports) {
             let child = spawn(plan, id, ports, &controllers)?;
             cluster.entries.push(NodeEntry {

@@ -90,16 +90,25 @@ fn three_processes_form_a_cluster_that_outlives_the_leader_of_its_quorum() {
     let dir = tempfile::tempdir().expect("a directory");
     // Below the ports that the system gives out by itself; apart from other tests' by the process.
     let port = 20_000 + std::process::id() % 1_000 * 10;
-    let mut quickstart = Command::new(env!("CARGO_BIN_EXE_aquifer"));
-    quickstart.args(["quickstart", "--nodes", "3", "--listen", &format!("127.0.0.1:{port}")]);
-    quickstart.args(["--set", "wal.io.engine=threads", "--set", "wal.size=64MiB", "--dir"]).arg(dir.path());
-    let quickstart = Quickstart(quickstart.stdout(Stdio::null()).spawn().expect("the binary runs"));
+    let command = || {
+        let mut quickstart = Command::new(env!("CARGO_BIN_EXE_aquifer"));
+        quickstart.args(["quickstart", "--nodes", "3", "--listen", &format!("127.0.0.1:{port}")]);
+        quickstart
+            .args(["--set", "wal.io.engine=threads", "--set", "wal.size=64MiB", "--dir"])
+            .arg(dir.path());
+        quickstart
+    };
+    let quickstart = Quickstart(command().stdout(Stdio::null()).spawn().expect("the binary runs"));
 
     let mut nodes = until("the nodes are ready", || nodes(dir.path()));
     assert_eq!(nodes.len(), 3);
     for node in &nodes {
         until("three voters", || metric(&node.http, "aquifer_quorum_voters").filter(|voters| *voters == 3));
     }
+    let second = command().output().expect("the binary runs");
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success() && said.contains("a cluster runs in "), "{said}");
+
     let lost = nodes.remove(until("a leader", || leader(&nodes)));
     send(lost.pid, Signal::KILL);
     until("another leader", || leader(&nodes));
