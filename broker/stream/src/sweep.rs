@@ -18,6 +18,8 @@ use crate::shared::{OBJECTS_PER_FOLDER, Shared, object_folder, object_key, objec
 
 /// Deletions in flight at once.
 const DELETES_IN_FLIGHT: usize = 8;
+/// Folders that are listed at a time in search of objects that nobody knows: a million ids.
+const FOLDERS_PER_LOOK: u64 = 1_000;
 /// An object smaller than this is not worth another one.
 const WASTEFUL_FROM_BYTES: u64 = 64 << 10;
 /// Nor is one of which more than this share is needed, in percent.
@@ -28,6 +30,7 @@ pub(crate) async fn run(shared: Arc<Shared>) -> Result<(), String> {
     let stop = shared.stop.clone();
     let sweeping = async {
         let mut next_leftovers = Instant::now() + shared.config.leftover_interval;
+        let mut below = None;
         loop {
             sleep(shared.config.sweep_interval).await;
             // In somebody else's store our numbers name somebody else's objects.
@@ -42,8 +45,9 @@ pub(crate) async fn run(shared: Arc<Shared>) -> Result<(), String> {
                 if let Err(error) = shared.store.sweep(shared.config.prepared_limit).await {
                     warn!(%error, "left-overs of uploads stay for now");
                 }
-                if let Err(error) = remove_strays(&shared).await {
-                    warn!(%error, "objects that the metadata do not know stay for now");
+                match remove_strays(&shared, below).await {
+                    Ok(left) => below = left,
+                    Err(error) => warn!(%error, "objects that the metadata do not know stay for now"),
                 }
             }
         }
@@ -71,16 +75,19 @@ pub(crate) async fn round(shared: &Shared) {
 }
 
 /// Deletes what is in the store and was forgotten by the metadata: a PUT may take effect after its object was given up and
-/// deleted, as that of a process that was stopped for hours. One broker does it for all.
-async fn remove_strays(shared: &Shared) -> Result<(), StoreError> {
+/// deleted, as that of a process that was stopped for hours. One broker does it for all, the newest objects first, a part at a time:
+/// looks below folder `below`, or from the end on, and returns where the next look goes on.
+async fn remove_strays(shared: &Shared, below: Option<u64>) -> Result<Option<u64>, StoreError> {
     let image = shared.metadata.image();
     let first = image.brokers().find(|broker| broker.fenced.is_none());
     if first.is_none_or(|broker| broker.node != shared.node) {
-        return Ok(());
+        return Ok(None);
     }
     // Ids are given out once and in order: one that this image knew and knows no more never comes back.
     let known = image.next_object().get();
-    for folder in 0..known.div_ceil(OBJECTS_PER_FOLDER) {
+    let end = below.unwrap_or_else(|| known.div_ceil(OBJECTS_PER_FOLDER));
+    let begin = end.saturating_sub(FOLDERS_PER_LOOK);
+    for folder in (begin..end).rev() {
         let stored = shared.store.list(&object_folder(folder)).await?;
         let ids = stored.iter().filter_map(|object| object_of(&object.key));
         let strays: Vec<_> = ids.filter(|id| id.get() < known && image.object(*id).is_none()).collect();
@@ -90,7 +97,7 @@ async fn remove_strays(shared: &Shared) -> Result<(), StoreError> {
             shared.gauges.objects_deleted.fetch_add(deleted as u64, Ordering::Relaxed);
         }
     }
-    Ok(())
+    Ok((begin > 0).then_some(begin))
 }
 
 /// Has the newest checkpoints written anew that keep a large object alive of which nearly all is deleted. Without it
