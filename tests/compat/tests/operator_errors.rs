@@ -167,8 +167,12 @@ async fn a_first_start_waits_for_its_store_and_says_so() {
         ("store.s3.secret.key", Minio::ACCESS_KEY),
         ("store.start.wait.ms", "8000"),
     ];
-    let words = ["waiting for the object store", "waited_s=", "store.start.wait.ms", "s3://bucket", "8s"];
-    refuses(dir.path(), &settings, &words).await;
+    let words = ["waiting for the object store", "store.start.wait.ms", "s3://bucket", "8s"];
+    let said = refuses(dir.path(), &settings, &words).await;
+    // Once, after five seconds and what the look took that was under way.
+    let waited: Vec<u32> =
+        said.split("waited_s=").skip(1).filter_map(|text| text.split(' ').next()?.parse().ok()).collect();
+    assert!(matches!(waited[..], [5..8]), "{waited:?}:\n{said}");
 
     // What is definite is not waited for.
     let Some(minio) = or_skip(Minio::start().await) else { return };

@@ -16,7 +16,7 @@ const PARTITIONS: &str = "6";
 /// What each partition must have taken since a fault was mended.
 const RECORDS_AFTER: u64 = 20;
 /// How long a cluster may need to serve everything again once a fault is mended.
-const SERVES_AGAIN: Duration = Duration::from_secs(240);
+const SERVES_AGAIN: Duration = Duration::from_secs(120);
 
 /// Rounds; `AQUIFER_FAULTS_ROUNDS` asks for another number.
 fn rounds() -> u32 {
