@@ -2,10 +2,10 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use aquifer_client::MetadataClient;
-use aquifer_image::{Image, SegmentState};
+use aquifer_image::{Image, Segment, SegmentState};
 use aquifer_peer::{Caller, Declined, Listener, Serve, StreamReceiver, StreamSender};
 use aquifer_runtime::{OnEnd, TaskGroup};
-use aquifer_types::{LogIndex, SegmentId};
+use aquifer_types::{LogIndex, NodeId, SegmentId};
 use aquifer_wal::{MirrorCopy, MirrorStore};
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -60,9 +60,18 @@ impl Member {
         member
     }
 
-    /// The copies that are kept here.
-    pub fn store(&self) -> &MirrorStore {
-        &self.store
+    /// Keeps copies until their owners have gone on without `node`, which is this one and has left, or `limit` is over; then ends.
+    pub async fn leave(&self, node: NodeId, limit: Duration) {
+        let mirrored_here = |segment: &Segment| {
+            segment.state == SegmentState::Open && segment.members.iter().any(|member| member.node == node)
+        };
+        let mut changes = self.metadata.changes();
+        let left = changes.wait_for(|image| !image.segments().any(mirrored_here));
+        if timeout(limit, left).await.is_err() {
+            info!("other brokers still mirror their WAL here; they go on without it when this process ends");
+        }
+        // What is not written was not acknowledged.
+        let _ = self.store.close().await;
     }
 
     async fn begin(&self, caller: Caller, asked: &[u8]) -> Result<Serve, Declined> {

@@ -13,7 +13,6 @@ mod certs;
 mod cli;
 mod commands;
 mod demo;
-mod departure;
 mod disk_id;
 mod health;
 mod http;
@@ -26,7 +25,6 @@ mod node_commands;
 mod options;
 mod port;
 mod process_use;
-mod rebalancing;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aquifer_client::MetadataClient;
 use aquifer_disk::{Disk, DiskOptions};
-use aquifer_image::{OfferMirror, Segment, SegmentState};
+use aquifer_image::OfferMirror;
 use aquifer_mirror::{Links, Member, OwnCopies, PeerCopies, Takeovers};
 use aquifer_objects::Store;
 use aquifer_runtime::{Clock, Random, TaskGroup};
@@ -15,8 +15,7 @@ use aquifer_stream::{Mirroring, Recoverer};
 use aquifer_types::{BrokerEpoch, ClusterId, DiskId, NodeId};
 use aquifer_wal::{Identity, MirrorStore, MirrorStoreConfig, OpenError, WalConfig};
 use tokio::sync::watch;
-use tokio::time::timeout;
-use tracing::{error, info};
+use tracing::error;
 
 use crate::disk_id;
 use crate::options::{StorageSettings, WalMode};
@@ -116,19 +115,9 @@ impl Mirrors {
     }
 
     /// Keeps copies until their owners have gone on without this broker, which left, or `limit` is over; then ends.
-    pub(crate) async fn leave(&self, metadata: &MetadataClient, limit: Duration) {
-        let node = self.port.peers.node();
-        let mirrored_here = |segment: &Segment| {
-            segment.state == SegmentState::Open && segment.members.iter().any(|member| member.node == node)
-        };
-        let mut changes = metadata.changes();
-        let left = changes.wait_for(|image| !image.segments().any(mirrored_here));
-        if timeout(limit, left).await.is_err() {
-            info!("other brokers still mirror their WAL here; they go on without it when this process ends");
-        }
+    pub(crate) async fn leave(&self, limit: Duration) {
         if let Some((member, _)) = &self.kept {
-            // What is not written was not acknowledged.
-            let _ = member.store().close().await;
+            member.leave(self.port.peers.node(), limit).await;
         }
     }
 }

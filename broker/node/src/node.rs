@@ -12,6 +12,7 @@ use aquifer_image::{Endpoint, FenceBroker, Outcome, RegisterBroker, SecurityProt
 use aquifer_mirror::{OwnCopies, PeerCopies, Takeovers};
 use aquifer_partition::{Partitions, PartitionsConfig};
 use aquifer_quorum::Quorum;
+use aquifer_rebalancing::{depart, until_others_have_stopped};
 use aquifer_runtime::{Clock, Failure, OnEnd, Random, TaskGroup};
 use aquifer_server::{Limits, Server, ServerConfig, Services};
 use aquifer_stream::{Durability, Streams, StreamsConfig, StreamsParts};
@@ -24,7 +25,6 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::admin;
-use crate::departure::{depart, until_others_have_stopped};
 use crate::disk_id;
 use crate::health::{BrokerHealth, NodeHealth};
 use crate::http;
@@ -32,7 +32,6 @@ use crate::metrics::{BrokerLayers, Page};
 use crate::mirrors::{Mirrors, identity};
 use crate::options::{Listener, Settings, StorageSettings, WalMode};
 use crate::port;
-use crate::rebalancing;
 
 /// How long requests in progress may take to end after the stop began.
 const SERVING_STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -142,7 +141,7 @@ impl Node {
         };
         if let (Some(port), Some(quorum)) = (&port, &quorum) {
             aquifer_heartbeat::start_controller(port, quorum, settings.cluster.session, deciding);
-            rebalancing::start(quorum, settings.cluster.rebalance, deciding);
+            aquifer_rebalancing::start(quorum, settings.cluster.rebalance, deciding);
         }
         let (tell_takeovers, looks) = watch::channel(None);
         admin::start(&settings.metadata_dir, &source, port.as_ref(), settings.min_copies, looks, serving)?;
@@ -251,7 +250,7 @@ impl Broker {
         }
         until_others_have_stopped(&self.metadata, node).await;
         if let Some(mirrors) = &self.mirrors {
-            mirrors.leave(&self.metadata, LEAVING_LIMIT).await;
+            mirrors.leave(LEAVING_LIMIT).await;
         }
     }
 }

@@ -66,6 +66,9 @@ pub struct QuorumConfig {
     /// How often a leader is heard. Elections begin after 5 to 8 of these without a word; a follower's answer
     /// is awaited for one.
     pub heartbeat: Duration,
+    /// A bug that a simulation plants to see it found: a leader that restarts leads on in its term. It may have lost entries that
+    /// others have. Never set anywhere else.
+    pub leads_on_after_restart: bool,
 }
 
 impl QuorumConfig {
@@ -89,6 +92,7 @@ impl QuorumConfig {
             log_keep: 2_000,
             propose_limit: Duration::from_secs(10),
             heartbeat: Duration::from_millis(150),
+            leads_on_after_restart: false,
         }
     }
 }

@@ -217,7 +217,7 @@ fn open(config: &QuorumConfig, drawn: ClusterId, drawn_directory: u32) -> Result
         }
         Storage::Memory(memory) => {
             let opening = Arc::new(memory.open());
-            let identity = Identity::new(config.node, config.cluster_id, 0);
+            let identity = Identity::new(config.node, config.cluster_id, memory.directory(drawn_directory));
             open_log(None, path, identity, opening.clone(), opening)
         }
     }
@@ -332,7 +332,7 @@ fn raft_config(config: &QuorumConfig) -> Result<Config, StartError> {
         enable_pre_vote: Some(true),
         // Entries go to the others while the leader's own sync is under way. A process that was killed may have lost some that
         // they have; leading on in its term it would give their ids to other entries, and nobody could tell the difference.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(config.leads_on_after_restart),
         // Entries are small on the whole; with the largest ones a batch still fits a frame.
         max_payload_entries: MAX_APPEND_ENTRIES,
         ..Config::default()

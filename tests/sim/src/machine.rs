@@ -1,63 +1,80 @@
-//! A machine: what outlives its processes, and a supervisor that starts them again.
+//! A machine: what outlives its processes, and what is done to both.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aquifer_disk::{SimulatedDisk, SimulatedFaults};
 use aquifer_objects::SimulatedStore;
 use aquifer_peer::SimulatedNetwork;
 use aquifer_quorum::MemoryStorage;
-use aquifer_runtime::{Clock, OnEnd, Random, SimulatedClock, TaskGroup};
+use aquifer_runtime::{Clock, Random, SimulatedClock};
 use aquifer_types::{DiskId, NodeId};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
-use tracing::{Instrument, info_span};
 
-use crate::event;
 use crate::planted::Planted;
-use crate::process::{self, Body, Process};
-use crate::scenario::WalMode;
-use crate::trace::Trace;
+use crate::process::Process;
+use crate::scenario::{Scenario, WalMode};
 
 /// Orders that may wait for a supervisor; more are dropped, as it is busy killing anyway.
 const ORDERS: usize = 16;
-/// How long what is left of a dead process may take to end.
-const REAP_LIMIT: Duration = Duration::from_secs(600);
-/// How long a supervisor waits before it starts a process again that ended by itself.
-const RESTART_PAUSE: Duration = Duration::from_millis(500);
-
-/// What is done to a process.
+/// What is done to a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// It is killed.
+    /// Its process is killed.
     Kill { down: Duration },
-    /// The machine loses power.
+    /// It loses power.
     CutPower { down: Duration },
-    /// It is stopped gracefully.
+    /// Its process is stopped gracefully.
     Stop { down: Duration },
+    /// Its process is killed, and disks are replaced by blank ones.
+    Lose { loss: Loss, down: Duration },
+    /// It is switched off until it is started.
+    Halt,
+    /// It is started if it is off.
+    Start,
 }
+
+/// Which disks are lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// Of its WAL, and of the copies that it keeps for others.
+    pub(crate) wal: bool,
+    /// Of its part of the quorum.
+    pub(crate) metadata: bool,
+}
+
+/// A disk, and its id.
+type Identified = (SimulatedDisk, DiskId);
 
 /// What outlives a process.
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) node: NodeId,
     pub(crate) controller: bool,
-    disk: Mutex<SimulatedDisk>,
-    pub(crate) disk_id: DiskId,
+    /// Of its own WAL.
+    wal_disk: Mutex<Identified>,
+    /// Where it keeps copies of others' segments.
+    mirror_disk: Mutex<Identified>,
     pub(crate) wal_bytes: u64,
     pub(crate) wal_mode: WalMode,
-    /// The planted one: it never looks.
-    pub(crate) idle_sweeper: bool,
-    /// Where it keeps copies of others' segments.
-    mirror_disk: Mutex<(SimulatedDisk, DiskId)>,
+    pub(crate) planted: Option<Planted>,
     faults: SimulatedFaults,
     pub(crate) storage: MemoryStorage,
     pub(crate) store: SimulatedStore,
     pub(crate) network: SimulatedNetwork,
     pub(crate) clock: Clock,
     pub(crate) hand: SimulatedClock,
+    /// By how much of 1000 its clock goes too fast.
+    pub(crate) drift: i64,
     /// The process, while one serves.
     running: Mutex<Option<Arc<Process>>>,
+    /// Nobody starts a process.
+    off: AtomicBool,
+    /// Counts losses of disks that were ordered.
+    losses: AtomicU64,
+    /// What a sync of the quorum's log draws its time from.
+    log_random: Random,
     orders: mpsc::Sender<Order>,
     /// Why the last process ended or did not start.
     last_end: Mutex<String>,
@@ -67,39 +84,51 @@ impl Machine {
     /// The internal port on every machine.
     pub(crate) const PORT: u16 = 9093;
 
+    /// A machine with blank disks; `off`: it is there, but nobody has started it.
     pub(crate) fn new(
-        node: NodeId,
-        controller: bool,
+        (node, controller, off): (NodeId, bool, bool),
         random: &Random,
-        (wal_mode, planted): (WalMode, Option<Planted>),
-        faults: SimulatedFaults,
+        scenario: &Scenario,
         (store, network): (&SimulatedStore, &SimulatedNetwork),
-        start_ms: i64,
+        noon_ms: i64,
     ) -> (Arc<Self>, mpsc::Receiver<Order>) {
-        let (clock, hand) = Clock::simulated(start_ms);
+        let about = |most: u64| {
+            let drawn = random.below(2 * most + 1);
+            i64::try_from(drawn).expect("short") - i64::try_from(most).expect("short")
+        };
+        let (clock, hand) = Clock::simulated(noon_ms + about(scenario.clock_skew_ms));
         let (orders, inbox) = mpsc::channel(ORDERS);
+        let faults = SimulatedFaults {
+            latency_ms: scenario.disk_latency_ms,
+            lies: scenario.planted == Some(Planted::LyingDisk),
+            ..SimulatedFaults::default()
+        };
         let machine = Self {
             node,
             controller,
-            disk: Mutex::new(SimulatedDisk::new(random.next_u64(), faults.clone())),
-            disk_id: DiskId(random.uuid()),
+            wal_disk: Mutex::new(blank(random, &faults)),
+            mirror_disk: Mutex::new(blank(random, &faults)),
             wal_bytes: 4 << 20,
-            wal_mode,
-            idle_sweeper: planted == Some(Planted::IdleSweeper),
-            mirror_disk: Mutex::new((
-                SimulatedDisk::new(random.next_u64(), faults.clone()),
-                DiskId(random.uuid()),
-            )),
+            wal_mode: scenario.wal_mode,
+            planted: scenario.planted,
             faults,
             storage: MemoryStorage::new(),
             store: store.clone(),
             network: network.clone(),
             clock,
             hand,
+            drift: about(scenario.clock_drift),
             running: Mutex::default(),
+            off: AtomicBool::new(off),
+            losses: AtomicU64::new(0),
+            log_random: Random::seeded(random.next_u64()),
             orders,
-            last_end: Mutex::default(),
+            last_end: Mutex::new("nothing".to_owned()),
         };
+        if scenario.planted == Some(Planted::ForgetfulLog) {
+            machine.storage.lie();
+        }
+        machine.set_log_sync(scenario.log_sync);
         (Arc::new(machine), inbox)
     }
 
@@ -114,193 +143,90 @@ impl Machine {
 
     /// The process, while one serves.
     pub(crate) fn process(&self) -> Option<Arc<Process>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.running).clone()
     }
 
     /// The disk of its own WAL.
-    pub(crate) fn disk(&self) -> SimulatedDisk {
-        self.disk.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Puts a blank disk in the place of that one.
-    fn lose_disk(&self, random: &Random) {
-        let disk = SimulatedDisk::new(random.next_u64(), self.faults.clone());
-        *self.disk.lock().unwrap_or_else(PoisonError::into_inner) = disk;
+    pub(crate) fn wal_disk(&self) -> Identified {
+        lock(&self.wal_disk).clone()
     }
 
     /// Where it keeps copies of others' segments.
-    pub(crate) fn mirror_disk(&self) -> (SimulatedDisk, DiskId) {
-        self.mirror_disk.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn mirror_disk(&self) -> Identified {
+        lock(&self.mirror_disk).clone()
     }
 
-    /// Puts a blank disk in the place of that one.
+    /// Puts a blank disk in the place of the one with copies.
     pub(crate) fn replace_mirror_disk(&self, random: &Random) {
-        let disk = SimulatedDisk::new(random.next_u64(), self.faults.clone());
-        *self.mirror_disk.lock().unwrap_or_else(PoisonError::into_inner) = (disk, DiskId(random.uuid()));
+        let (disk, id) = blank(random, &self.faults);
+        let mut replaced = lock(&self.mirror_disk);
+        let id = if self.planted == Some(Planted::BlankMirror) { replaced.1 } else { id };
+        *replaced = (disk, id);
     }
 
-    /// The planted replacement: blank, and with the id of the one before.
-    fn blank_mirror_disk(&self, random: &Random) {
-        let disk = SimulatedDisk::new(random.next_u64(), self.faults.clone());
-        self.mirror_disk.lock().unwrap_or_else(PoisonError::into_inner).0 = disk;
+    /// Puts blank disks in the place of those of its WAL and of the copies beside it. Nobody may be using them.
+    pub(crate) fn replace_disks(&self, random: &Random) {
+        *lock(&self.wal_disk) = blank(random, &self.faults);
+        self.replace_mirror_disk(random);
     }
 
-    /// Gives an order to the supervisor.
-    pub(crate) fn order(&self, order: Order) {
-        // A full mailbox means that it is being killed over and over.
-        let _ = self.orders.try_send(order);
+    /// Puts blank disks in the place of those that are lost, as was ordered. Nobody may be using them.
+    pub(crate) fn lose(&self, loss: Loss, random: &Random) {
+        self.losses.fetch_add(1, Ordering::Relaxed);
+        if loss.wal {
+            self.replace_disks(random);
+        }
+        match loss.metadata {
+            true if self.planted == Some(Planted::BlankVoter) => self.storage.wipe_but_for_its_id(),
+            true => self.storage.wipe(),
+            false => {}
+        }
+    }
+
+    /// The longest that a sync of the quorum's log takes from now on.
+    pub(crate) fn set_log_sync(&self, most: Duration) {
+        self.storage.set_sync_time(&self.log_random, most);
+    }
+
+    /// Gives an order to the supervisor; whether it will be carried out. A full mailbox means that the machine is being killed
+    /// over and over.
+    pub(crate) fn order(&self, order: Order) -> bool {
+        self.orders.try_send(order).is_ok()
+    }
+
+    /// How often disks were lost by order.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is switched off, and stays so.
+    pub(crate) fn is_off(&self) -> bool {
+        self.off.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_off(&self, off: bool) {
+        self.off.store(off, Ordering::Relaxed);
     }
 
     /// Why the last process ended or did not start.
     pub(crate) fn last_end(&self) -> String {
-        self.last_end.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.last_end).clone()
     }
 
-    fn set_running(&self, process: Option<Arc<Process>>) {
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = process;
+    pub(crate) fn set_running(&self, process: Option<Arc<Process>>) {
+        *lock(&self.running) = process;
     }
 
-    fn ended(&self, reason: String) {
-        *self.last_end.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    pub(crate) fn ended(&self, reason: String) {
+        *lock(&self.last_end) = reason;
     }
 }
 
-/// Starts processes on a machine for ever, and carries out what is ordered.
-pub(crate) struct Supervisor {
-    pub(crate) machine: Arc<Machine>,
-    pub(crate) orders: mpsc::Receiver<Order>,
-    pub(crate) servers: Vec<String>,
-    pub(crate) random: Random,
-    pub(crate) trace: Trace,
-    /// Where the remains of dead processes end.
-    pub(crate) tasks: TaskGroup,
-    pub(crate) planted: Option<Planted>,
+fn blank(random: &Random, faults: &SimulatedFaults) -> Identified {
+    (SimulatedDisk::new(random.next_u64(), faults.clone()), DiskId(random.uuid()))
 }
 
-impl Supervisor {
-    pub(crate) async fn run(mut self) {
-        let mut life = 0_u32;
-        loop {
-            life += 1;
-            let span = info_span!("node", id = %self.machine.node, life);
-            let down = self.live(life).instrument(span).await;
-            sleep(down).await;
-        }
-    }
-
-    /// One process from its start to its end; how long the machine is down afterwards.
-    async fn live(&mut self, life: u32) -> Duration {
-        let (machine, node) = (self.machine.clone(), self.machine.node);
-        let random = Random::seeded(self.random.next_u64());
-        let body = Body::new(&machine, &random);
-        event!(self.trace, "node {node}: process {life} starts");
-        let started = tokio::select! {
-            biased;
-            Some(order) = self.orders.recv() => Err(order),
-            started = process::start(&machine, &self.servers, body.clone(), random) => Ok(started),
-            reason = body.failed() => Ok(Err(reason.into())),
-        };
-        let process = match started {
-            Ok(Ok(process)) => Arc::new(process),
-            Ok(Err(error)) => {
-                event!(self.trace, "node {node}: does not start: {error}");
-                machine.ended(format!("it did not start: {error}"));
-                self.end(&body, None, false);
-                return RESTART_PAUSE;
-            }
-            Err(order) => return self.carry_out(order, &body, None).await,
-        };
-        event!(self.trace, "node {node}: serves as broker epoch {}", process.epoch);
-        machine.set_running(Some(process.clone()));
-        tokio::select! {
-            biased;
-            Some(order) = self.orders.recv() => self.carry_out(order, &body, Some(process)).await,
-            reason = body.failed() => {
-                event!(self.trace, "node {node}: fails: {reason}");
-                machine.ended(reason);
-                self.end(&body, Some(process), false);
-                RESTART_PAUSE
-            }
-        }
-    }
-
-    async fn carry_out(&mut self, order: Order, body: &Body, process: Option<Arc<Process>>) -> Duration {
-        let node = self.machine.node;
-        self.machine.ended(format!("{order:?}"));
-        match order {
-            Order::Kill { down } => {
-                event!(self.trace, "node {node}: killed, back in {down:?}");
-                self.end(body, process, false);
-                down
-            }
-            Order::CutPower { down } => {
-                event!(self.trace, "node {node}: loses power, back in {down:?}");
-                self.end(body, process, true);
-                down
-            }
-            Order::Stop { down } => {
-                let Some(process) = process else {
-                    self.end(body, None, false);
-                    return down;
-                };
-                event!(self.trace, "node {node}: stops gracefully, back in {down:?}");
-                let stopped = tokio::select! {
-                    biased;
-                    Some(order) = self.orders.recv() => Err(order),
-                    stopped = process.stop() => Ok(stopped),
-                };
-                match stopped {
-                    Ok(stopped) => {
-                        event!(self.trace, "node {node}: stopped {stopped:?}");
-                        self.end(body, Some(process), false);
-                        down
-                    }
-                    Err(Order::CutPower { down }) => {
-                        event!(self.trace, "node {node}: loses power while it stops");
-                        self.end(body, Some(process), true);
-                        down
-                    }
-                    Err(Order::Kill { down } | Order::Stop { down }) => {
-                        event!(self.trace, "node {node}: is killed while it stops");
-                        self.end(body, Some(process), false);
-                        down
-                    }
-                }
-            }
-        }
-    }
-
-    /// Severs a process from the world at this moment. What is left of it ends by itself, and reaches nobody.
-    fn end(&self, body: &Body, process: Option<Arc<Process>>, power_cut: bool) {
-        let machine = &self.machine;
-        machine.set_running(None);
-        body.dead.cancel();
-        machine.network.kill(&machine.address());
-        machine.store.kill(body.store_process);
-        machine.storage.crash();
-        for disk in [machine.disk(), machine.mirror_disk().0] {
-            match power_cut {
-                true => disk.crash(),
-                false => disk.kill(),
-            }
-        }
-        if power_cut && self.planted == Some(Planted::BlankMirror) {
-            machine.blank_mirror_disk(&self.random);
-        }
-        if machine.wal_mode == WalMode::Object && self.random.below(2) == 0 {
-            machine.lose_disk(&self.random);
-        }
-        body.storing.stopping().cancel();
-        body.deciding.stopping().cancel();
-        let body = body.clone();
-        self.tasks.spawn("remains", OnEnd::Continue, async move {
-            if let Some(quorum) = process.as_ref().and_then(|process| process.quorum.as_ref()) {
-                let _ = timeout(REAP_LIMIT, quorum.shutdown()).await;
-            }
-            let _ = body.storing.shutdown(REAP_LIMIT).await;
-            let _ = body.deciding.shutdown(REAP_LIMIT).await;
-            drop(process);
-            Ok::<_, std::convert::Infallible>(())
-        });
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change under these locks is one assignment.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,13 +11,18 @@ use tokio::time::sleep;
 
 use crate::clients::TOPIC;
 use crate::event;
-use crate::machine::Order;
+use crate::machine::{Machine, Order};
+use crate::operator::{self, until};
 use crate::process::Process;
 use crate::scenario::Fault;
 use crate::world::World;
 
 /// How far a wall clock jumps at most, in milliseconds.
 const JUMP_MS: u64 = 120_000;
+/// How long a rolling restart waits until a node may be stopped; then it is given up.
+const SAFE_LIMIT: Duration = Duration::from_secs(10);
+/// How long it waits for a node to be back; then it goes on if that is safe.
+const RESTART_LIMIT: Duration = Duration::from_secs(20);
 
 /// Lets faults happen until `enough`, and then mends everything.
 pub(crate) async fn run(world: Arc<World>, enough: watch::Receiver<bool>) {
@@ -35,22 +40,23 @@ pub(crate) async fn run(world: Arc<World>, enough: watch::Receiver<bool>) {
     mend(&world);
 }
 
-fn pick(world: &World, faults: &[Fault]) -> Option<Fault> {
-    let count = faults.len() as u64;
-    (count > 0).then(|| faults[usize::try_from(world.random.below(count)).expect("an index")])
+fn pick<T: Copy>(world: &World, choices: &[T]) -> Option<T> {
+    let count = choices.len() as u64;
+    (count > 0).then(|| choices[usize::try_from(world.random.below(count)).expect("an index")])
 }
 
 /// Ends everything that was done to network, disks and store.
 pub(crate) fn mend(world: &World) {
     event!(world.trace, "everything is mended");
+    world.mended.cancel();
     world.network.heal();
     world.network.break_one_in(0);
     world.network.set_delay(Duration::from_micros(50), world.scenario.network_delay);
     world.unreachable().clear();
     world.store.set_faults(store_faults(world));
     for machine in world.machines.values() {
-        machine.disk().set_write_errors_per_mille(0);
-        machine.disk().set_latency_ms(world.scenario.disk_latency_ms);
+        machine.wal_disk().0.set_latency_ms(world.scenario.disk_latency_ms);
+        machine.set_log_sync(world.scenario.log_sync);
     }
 }
 
@@ -66,7 +72,7 @@ fn store_faults(world: &World) -> StoreFaults {
 }
 
 /// Short mostly, and long sometimes.
-fn a_while(world: &World) -> Duration {
+pub(crate) fn a_while(world: &World) -> Duration {
     let most = if world.random.below(5) == 0 { 7_000 } else { 1_500 };
     Duration::from_millis(world.random.below(most))
 }
@@ -77,14 +83,14 @@ fn begin(world: &Arc<World>, fault: Fault) {
     let (down, long) = (a_while(world), a_while(world));
     event!(world.trace, "fault {fault:?}");
     match fault {
-        Fault::Kill => machine.order(Order::Kill { down }),
-        Fault::PowerCut => machine.order(Order::CutPower { down }),
+        Fault::Kill => order(machine, Order::Kill { down }),
+        Fault::PowerCut => order(machine, Order::CutPower { down }),
         Fault::Blackout => {
             for machine in world.machines.values() {
                 machine.order(Order::CutPower { down: a_while(world) });
             }
         }
-        Fault::Restart => machine.order(Order::Stop { down }),
+        Fault::Restart => order(machine, Order::Stop { down }),
         Fault::RollingRestart => world.spawn("rolling restart", rolling_restart(world.clone())),
         Fault::Partition => isolate(world, node, long),
         Fault::OneWayCut => {
@@ -116,12 +122,18 @@ fn begin(world: &Arc<World>, fault: Fault) {
         }
         Fault::SlowStore => trouble(world, long, StoreFaults { latency_ms: 8_000, ..store_faults(world) }),
         Fault::SlowDisk => {
-            machine.disk().set_latency_ms(400);
+            machine.wal_disk().0.set_latency_ms(400);
             later(world, long, move |world| {
-                world.machines[&node].disk().set_latency_ms(world.scenario.disk_latency_ms);
+                world.machines[&node].wal_disk().0.set_latency_ms(world.scenario.disk_latency_ms);
             });
         }
-        Fault::DiskFailure => machine.disk().fail_next_write(),
+        Fault::DiskFailure => machine.wal_disk().0.fail_next_write(),
+        Fault::SlowLog => {
+            machine.set_log_sync(Duration::from_millis(300));
+            later(world, long, move |world| {
+                world.machines[&node].set_log_sync(world.scenario.log_sync);
+            });
+        }
         Fault::ClockJump => {
             let jump = i64::try_from(world.random.below(2 * JUMP_MS)).expect("minutes") - JUMP_MS as i64;
             event!(world.trace, "the clock of node {node} jumps by {jump} ms");
@@ -141,7 +153,18 @@ fn begin(world: &Arc<World>, fault: Fault) {
         Fault::DeleteRecords => {
             ask(world, node, |world, process| async move { delete_some(&world, &process).await });
         }
+        Fault::Drain
+        | Fault::Decommission
+        | Fault::Join
+        | Fault::LoseDisks
+        | Fault::LoseMetadata
+        | Fault::LoseHost => operator::begin(world, fault, node),
     }
+}
+
+fn order(machine: &Machine, order: Order) {
+    // What there is no room for has happened often enough.
+    let _ = machine.order(order);
 }
 
 fn later(world: &Arc<World>, after: Duration, then: impl FnOnce(&World) + Send + 'static) {
@@ -194,27 +217,39 @@ fn trouble(world: &Arc<World>, long: Duration, faults: StoreFaults) {
     later(world, long, |world| world.store.set_faults(store_faults(world)));
 }
 
+/// As an operator's script does it: the next one when the last one is back and nothing speaks against it.
 async fn rolling_restart(world: Arc<World>) {
-    for machine in world.machines.values() {
-        machine.order(Order::Stop { down: Duration::from_millis(50) });
-        sleep(Duration::from_secs(2)).await;
+    for machine in world.machines.values().filter(|machine| !machine.is_off()) {
+        let safe = until(SAFE_LIMIT, || operator::is_safe_to_stop(&world, machine.node)).await;
+        if !safe || world.mended.is_cancelled() {
+            return;
+        }
+        let before = machine.process().map(|process| process.epoch);
+        order(machine, Order::Stop { down: Duration::from_millis(50) });
+        let is_back = || {
+            let epoch = machine.process().map(|process| process.epoch);
+            epoch.is_some() && epoch != before
+        };
+        until(RESTART_LIMIT, is_back).await;
     }
 }
 
 async fn move_some(world: &World, process: &Process) {
     let image = process.metadata.image();
-    let Some(topic) = image.topic_by_name(TOPIC) else { return };
-    let mut moves = Vec::new();
-    for (index, _) in image.partitions_of(topic.id) {
-        if world.random.below(2) == 0 {
-            let to = Some(world.any_node()).filter(|_| world.random.below(8) > 0);
-            moves.push(MovePartition { topic: topic.id, index, to, replicas: None });
+    let brokers: Vec<NodeId> = image.brokers().map(|broker| broker.node).collect();
+    let (mut moves, mut wanted) = (Vec::new(), Vec::new());
+    for topic in image.topics() {
+        for (index, _) in image.partitions_of(topic.id) {
+            if world.random.below(2) == 0 {
+                let to = pick(world, &brokers).filter(|_| world.random.below(8) > 0);
+                moves.push(MovePartition { topic: topic.id, index, to, replicas: None });
+                wanted.push((topic.name.clone(), index, to));
+            }
         }
     }
     if moves.is_empty() {
         return;
     }
-    let wanted: Vec<_> = moves.iter().map(|wanted| (wanted.index, wanted.to)).collect();
     let asked = process.metadata.propose(MovePartitions { moves }).await;
     event!(world.trace, "node {}: asks for moves {wanted:?}: {asked:?}", process.node);
 }

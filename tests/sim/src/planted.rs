@@ -1,7 +1,7 @@
 //! Bugs planted on purpose, to see that the checkers find them.
 //!
-//! They are all on this side of the seams: simulated twins that break what the real thing promises, and clients or nodes that
-//! are wired wrongly. The product's code knows nothing of them.
+//! They are on this side of the seams: simulated twins that break what the real thing promises, and clients or nodes that are
+//! wired wrongly. The product's code knows nothing of them, but for the setting of its quorum that [`Planted::LeadsOn`] turns.
 
 use std::str::FromStr;
 
@@ -30,11 +30,21 @@ pub enum Planted {
     UnmarkedRetry,
     /// Two producers are given the same id.
     SharedProducerId,
+    /// A leader of the quorum that restarts leads on in its term.
+    LeadsOn,
+    /// A controller whose disk was replaced comes back as the voter that it was.
+    BlankVoter,
+    /// The active controller does nothing about brokers that leave.
+    IdleController,
+    /// The leader of a group gives a partition to two members.
+    CarelessAssignor,
+    /// Committed offsets are deleted as other records are.
+    ExpiringOffsets,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 11] = [
+    pub const ALL: [Planted; 16] = [
         Planted::LyingDisk,
         Planted::ForgetfulLog,
         Planted::LosingStore,
@@ -46,6 +56,11 @@ impl Planted {
         Planted::ReusedSequence,
         Planted::UnmarkedRetry,
         Planted::SharedProducerId,
+        Planted::LeadsOn,
+        Planted::BlankVoter,
+        Planted::IdleController,
+        Planted::CarelessAssignor,
+        Planted::ExpiringOffsets,
     ];
 
     /// Its name on the command line.
@@ -62,6 +77,11 @@ impl Planted {
             Self::ReusedSequence => "reused-sequence",
             Self::UnmarkedRetry => "unmarked-retry",
             Self::SharedProducerId => "shared-producer-id",
+            Self::LeadsOn => "leads-on",
+            Self::BlankVoter => "blank-voter",
+            Self::IdleController => "idle-controller",
+            Self::CarelessAssignor => "careless-assignor",
+            Self::ExpiringOffsets => "expiring-offsets",
         }
     }
 }

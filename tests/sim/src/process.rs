@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_client::{ClientConfig, MetadataClient, ProposeError, Source};
+use aquifer_coordinator::{GroupConfig, Groups};
 use aquifer_heartbeat::{HEARTBEAT, Heart, Port};
 use aquifer_image::{Endpoint, FenceBroker, OfferMirror, Outcome, RegisterBroker, SecurityProtocol};
 use aquifer_mirror::{Links, Member, OwnCopies, PeerCopies, Takeovers};
@@ -14,6 +15,7 @@ use aquifer_peer::{Listener, Peers};
 use aquifer_quorum::{
     Formation, PeerNetwork, Quorum, QuorumConfig, RemoteQuorum, Storage, agree_on_formation, stay_joined,
 };
+use aquifer_rebalancing::{depart, until_others_have_stopped};
 use aquifer_runtime::{CancellationToken, OnEnd, Random, TaskGroup};
 use aquifer_stream::{Durability, Mirroring, Recoverer, Streams, StreamsConfig, StreamsParts};
 use aquifer_types::{BrokerEpoch, ClusterId, DiskId, NodeId};
@@ -21,6 +23,7 @@ use aquifer_wal::{Identity, MirrorStore, MirrorStoreConfig, OpenError, WalConfig
 use tokio::time::timeout;
 
 use crate::machine::Machine;
+use crate::planted::Planted;
 use crate::scenario::WalMode;
 
 /// `broker.heartbeat.interval.ms`
@@ -41,6 +44,7 @@ pub(crate) type Attempt<T> = Result<T, Box<dyn Error + Send + Sync>>;
 /// The task groups of a process, and what severs it from the world.
 #[derive(Clone, Debug)]
 pub(crate) struct Body {
+    pub(crate) serving: TaskGroup,
     pub(crate) storing: TaskGroup,
     pub(crate) deciding: TaskGroup,
     /// Cancelled at the moment of death: whoever waits for an answer gets none.
@@ -56,6 +60,7 @@ pub(crate) struct Process {
     pub(crate) node: NodeId,
     pub(crate) epoch: BrokerEpoch,
     pub(crate) partitions: Partitions,
+    pub(crate) groups: Groups,
     pub(crate) metadata: MetadataClient,
     pub(crate) quorum: Option<Quorum>,
     pub(crate) body: Body,
@@ -75,6 +80,7 @@ impl Body {
         };
         let (store, store_process) = machine.store.attach(&options, machine.clock.clone(), random.clone());
         Self {
+            serving: TaskGroup::new(),
             storing: TaskGroup::new(),
             deciding: TaskGroup::new(),
             dead: CancellationToken::new(),
@@ -83,19 +89,21 @@ impl Body {
         }
     }
 
+    /// What runs in it, from the top down.
+    pub(crate) fn tasks(&self) -> [&TaskGroup; 3] {
+        [&self.serving, &self.storing, &self.deciding]
+    }
+
     /// Resolves when an essential part has failed: why.
     pub(crate) async fn failed(&self) -> String {
         tokio::select! {
             biased;
+            () = self.serving.stopping().cancelled() => {}
             () = self.storing.stopping().cancelled() => {}
             () = self.deciding.stopping().cancelled() => {}
         }
-        let failures = [self.storing.failure(), self.deciding.failure()];
-        failures
-            .into_iter()
-            .flatten()
-            .next()
-            .map_or("a part stopped".to_owned(), |failure| failure.to_string())
+        let failure = self.tasks().into_iter().rev().find_map(TaskGroup::failure);
+        failure.map_or("a part stopped".to_owned(), |failure| failure.to_string())
     }
 }
 
@@ -122,10 +130,11 @@ pub(crate) async fn start(
     let cluster = metadata.image().cluster_id().expect("the client waits until there is a cluster");
     let (mirrors, mirror_disk) = open_mirrors(machine, cluster, &random, &body.storing).await?;
     let member = Member::serve(mirrors, metadata.clone(), &port.listener, &body.storing);
-    let identity = identity(cluster, machine.disk_id, node);
+    let (wal_disk, wal_disk_id) = machine.wal_disk();
+    let identity = identity(cluster, wal_disk_id, node);
     let disposable = machine.wal_mode == WalMode::Object;
     let wal = WalConfig { capacity_bytes: machine.wal_bytes, disposable, ..WalConfig::default() };
-    let wal = aquifer_wal::open(wal, machine.disk().attach()?, identity).await?;
+    let wal = aquifer_wal::open(wal, wal_disk.attach()?, identity).await?;
     let registration = RegisterBroker {
         node,
         incarnation,
@@ -148,9 +157,9 @@ pub(crate) async fn start(
     if machine.wal_mode != WalMode::Object {
         metadata.propose(OfferMirror { node, broker_epoch: epoch, disk: mirror_disk }).await?;
     }
-    let left = OwnCopies::new(node, machine.disk_id, &wal.recovered);
+    let left = OwnCopies::new(node, wal_disk_id, &wal.recovered);
     let recoverer = Recoverer {
-        copies: PeerCopies::new(peers.clone(), Some(left)),
+        copies: PeerCopies::new(peers.clone(), Some(left.clone())),
         metadata: metadata.clone(),
         store: body.store.clone(),
         clock: machine.clock.clone(),
@@ -160,6 +169,7 @@ pub(crate) async fn start(
     };
     let takeovers = Takeovers::start(recoverer, &body.storing);
     takeovers.end_own().await;
+    left.forget();
     let links = Links::new(peers.clone(), body.storing.clone());
     let mirroring = machine.wal_mode.copies_and_needed().map(|(copies, needed)| Mirroring {
         copies,
@@ -174,7 +184,7 @@ pub(crate) async fn start(
         metadata: metadata.clone(),
         node,
         broker_epoch: epoch,
-        disk: machine.disk_id,
+        disk: wal_disk_id,
         describe: aquifer_partition::describe,
         clock: machine.clock.clone(),
         tasks: body.storing.clone(),
@@ -187,10 +197,20 @@ pub(crate) async fn start(
         machine.clock.clone(),
         &body.storing,
     );
+    let groups = Groups::start(
+        group_config(),
+        node,
+        partitions.clone(),
+        metadata.clone(),
+        machine.clock.clone(),
+        random,
+        &body.serving,
+    );
     Ok(Process {
         node,
         epoch,
         partitions,
+        groups,
         metadata,
         quorum,
         body,
@@ -202,19 +222,41 @@ pub(crate) async fn start(
 }
 
 impl Process {
-    /// Stops as a node stops that is told to: offloads everything, says that it leaves, hands the lead over.
+    /// Stops as a node stops that is told to: has others lead what it led, offloads everything, says that it leaves, hands the
+    /// lead of the quorum over.
     pub(crate) async fn stop(&self) -> Result<(), String> {
+        depart(&self.metadata, self.node, self.epoch, self.body.storing.stopping()).await;
+        let _ = self.body.serving.shutdown(STOP_LIMIT).await;
         let offloaded = self.streams.shutdown(OFFLOAD_STOP_LIMIT).await;
-        let _ = self.member.store().close().await;
-        let _ = self.beating.shutdown(LEAVING_LIMIT).await;
-        let leaving = self.metadata.propose(FenceBroker { node: self.node, broker_epoch: self.epoch });
-        let _ = timeout(LEAVING_LIMIT, leaving).await;
+        self.leave().await;
         let _ = self.body.storing.shutdown(STOP_LIMIT).await;
         if let Some(quorum) = &self.quorum {
             quorum.resign(LEAVING_LIMIT).await;
         }
         let _ = self.body.deciding.shutdown(STOP_LIMIT).await;
         offloaded.map_err(|error| error.to_string())
+    }
+
+    /// Tells the others that this broker is gone.
+    async fn leave(&self) {
+        let _ = self.beating.shutdown(LEAVING_LIMIT).await;
+        if self.metadata.image().is_decommissioned(self.node) {
+            return;
+        }
+        let leaving = self.metadata.propose(FenceBroker { node: self.node, broker_epoch: self.epoch });
+        let _ = timeout(LEAVING_LIMIT, leaving).await;
+        until_others_have_stopped(&self.metadata, self.node).await;
+        self.member.leave(self.node, LEAVING_LIMIT).await;
+    }
+
+    /// Resolves when the cluster has forgotten this node for good.
+    pub(crate) async fn forgotten(&self) {
+        let mut changes = self.metadata.changes();
+        let forgotten = changes.wait_for(|image| image.is_decommissioned(self.node)).await.is_ok();
+        if !forgotten {
+            // The feed ends only with the process.
+            std::future::pending::<()>().await;
+        }
     }
 }
 
@@ -272,7 +314,9 @@ async fn start_quorum(
         true => agree_on_formation(&port.peers, &port.listener, &port.address(), servers).await,
         false => Formation::Join,
     };
+    let planted = machine.planted;
     let config = QuorumConfig {
+        leads_on_after_restart: planted == Some(Planted::LeadsOn),
         // Often enough that followers far behind get a snapshot.
         snapshot_every: 200,
         log_keep: 50,
@@ -284,6 +328,9 @@ async fn start_quorum(
     let joined = stay_joined(quorum.clone(), port.peers.clone(), port.address(), servers.to_vec(), stopping);
     tasks.spawn("metadata-join", OnEnd::Continue, joined);
     aquifer_heartbeat::start_controller(port, &quorum, SESSION, tasks);
+    if planted != Some(Planted::IdleController) {
+        aquifer_rebalancing::start(&quorum, true, tasks);
+    }
     Ok(quorum)
 }
 
@@ -310,13 +357,18 @@ fn stop_with(tasks: &TaskGroup, group: &TaskGroup) {
     });
 }
 
+/// Members of groups are quick here.
+fn group_config() -> GroupConfig {
+    GroupConfig { initial_rebalance_delay_ms: 300, min_session_timeout_ms: 500, ..GroupConfig::default() }
+}
+
 /// Small and quick, so that everything happens often in a short run.
 fn streams_config(machine: &Machine) -> StreamsConfig {
     let (durability, upload_age_ms) = match machine.wal_mode {
         WalMode::Local | WalMode::Mirror | WalMode::MirrorFast => (Durability::Wal, 1_500),
         WalMode::Object => (Durability::Store, 250),
     };
-    let idle_sweeper = machine.idle_sweeper;
+    let idle_sweeper = machine.planted == Some(Planted::IdleSweeper);
     StreamsConfig {
         durability,
         unoffloaded_max_bytes: 2 << 20,

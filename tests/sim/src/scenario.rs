@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aquifer_runtime::Random;
+use aquifer_types::NodeId;
 
 use crate::planted::Planted;
 
@@ -18,7 +19,7 @@ pub enum Fault {
     Blackout,
     /// A node is stopped as an operator does it, and started again.
     Restart,
-    /// Each node in turn is restarted.
+    /// Each node in turn is restarted, when that is safe.
     RollingRestart,
     /// A node hears the others no more, or they do not hear it, or neither.
     Partition,
@@ -50,11 +51,25 @@ pub enum Fault {
     LeadTransfer,
     /// The oldest records of a partition are deleted.
     DeleteRecords,
+    /// The disk of a controller's metadata takes long.
+    SlowLog,
+    /// An operator has a broker lead nothing for a while.
+    Drain,
+    /// An operator takes a node out of the cluster for good, and lets it in again later, blank mostly.
+    Decommission,
+    /// A node joins that was not there from the start.
+    Join,
+    /// The disks of a WAL and of the copies beside it are replaced by blank ones.
+    LoseDisks,
+    /// The disk of a controller's metadata is replaced by a blank one.
+    LoseMetadata,
+    /// A host is replaced: nothing is left of what was on it.
+    LoseHost,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 20] = [
+    pub const ALL: [Fault; 27] = [
         Fault::Kill,
         Fault::PowerCut,
         Fault::Blackout,
@@ -75,6 +90,13 @@ impl Fault {
         Fault::FalseFence,
         Fault::LeadTransfer,
         Fault::DeleteRecords,
+        Fault::SlowLog,
+        Fault::Drain,
+        Fault::Decommission,
+        Fault::Join,
+        Fault::LoseDisks,
+        Fault::LoseMetadata,
+        Fault::LoseHost,
     ];
 }
 
@@ -111,12 +133,18 @@ pub struct Scenario {
     pub controllers: u32,
     /// Nodes that are brokers only.
     pub brokers: u32,
+    /// One more node that joins later, if it does; whether it is a controller too.
+    pub late: Option<bool>,
     /// How the WAL is mirrored.
     pub wal_mode: WalMode,
     /// Partitions of the topic.
     pub partitions: i32,
     /// Producers per partition.
     pub producers: u64,
+    /// Members of the consumer group.
+    pub members: u64,
+    /// Whether they have a `group.instance.id`.
+    pub static_members: bool,
     /// How long things go wrong.
     pub chaos: Duration,
     /// The mean time between two faults.
@@ -125,6 +153,12 @@ pub struct Scenario {
     pub faults: BTreeSet<Fault>,
     /// The longest time that the disks take.
     pub disk_latency_ms: u64,
+    /// The longest time that a sync of the quorum's log takes.
+    pub log_sync: Duration,
+    /// How much too early or too late the wall clocks are at first.
+    pub clock_skew_ms: u64,
+    /// How much too fast or too slow they go at most, of 1000.
+    pub clock_drift: u64,
     /// The longest time that the store takes.
     pub store_latency_ms: u64,
     /// The longest time that the network takes.
@@ -139,8 +173,7 @@ impl Scenario {
     /// What `seed` decides.
     pub fn new(seed: u64, planted: Option<Planted>) -> Self {
         let random = Random::seeded(seed.wrapping_mul(3).wrapping_add(1));
-        // Drawn apart, so that the runs of all other seeds are what they were before there was this mode.
-        let object = Random::seeded(seed.wrapping_mul(5).wrapping_add(2)).below(8) == 0;
+        let object = random.below(8) == 0;
         let among = |least: u64, most: u64| least + random.below(most - least + 1);
         let (controllers, brokers) = match random.below(10) {
             0 => (1, 0),
@@ -149,12 +182,18 @@ impl Scenario {
             7 | 8 => (3, 1),
             _ => (3, 2),
         };
+        let late = match among(0, 7) {
+            0 => Some(false),
+            1 => Some(controllers > 1),
+            _ => None,
+        };
         // Half of all faults, so that each run has a character of its own and rare pairs meet undisturbed.
         let faults = Fault::ALL.into_iter().filter(|_| random.below(2) == 0).collect();
         Self {
             seed,
             controllers,
             brokers,
+            late,
             wal_mode: match random.below(8) {
                 _ if object => WalMode::Object,
                 _ if controllers + brokers == 1 => WalMode::Local,
@@ -164,10 +203,15 @@ impl Scenario {
             },
             partitions: i32::try_from(among(1, 4)).expect("a few"),
             producers: among(1, 3),
+            members: among(0, 3),
+            static_members: among(0, 3) == 0,
             chaos: Duration::from_secs(among(8, 20)),
             calm: Duration::from_millis(among(300, 2_500)),
             faults,
             disk_latency_ms: among(0, 12),
+            log_sync: Duration::from_millis(among(0, 15)),
+            clock_skew_ms: among(0, 1) * among(0, 5_000),
+            clock_drift: among(0, 1) * among(0, 20),
             store_latency_ms: among(0, 200),
             network_delay: Duration::from_micros(among(100, 20_000)),
             last_blackout: random.below(2) == 0,
@@ -175,8 +219,14 @@ impl Scenario {
         }
     }
 
-    /// The number of nodes.
+    /// The nodes that are there from the start.
     pub fn nodes(&self) -> u32 {
         self.controllers + self.brokers
+    }
+
+    /// All nodes that there may be, and whether each is a controller.
+    pub(crate) fn all_nodes(&self) -> impl Iterator<Item = (NodeId, bool)> {
+        let first = (1..=self.nodes()).map(|node| (NodeId(node), node <= self.controllers));
+        first.chain(self.late.map(|controller| (NodeId(self.nodes() + 1), controller)))
     }
 }

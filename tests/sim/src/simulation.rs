@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::checkers::{Observation, check_orphans};
-use crate::clients::{Consumer, Producer, TOPIC, read_all};
+use crate::clients::{Consumer, Member, Producer, TOPIC, offsets_topic, read_all, read_offsets};
 use crate::event;
-use crate::machine::Order;
+use crate::machine::{Machine, Order};
 use crate::nemesis;
+use crate::operator::{self, until};
 use crate::scenario::Scenario;
 use crate::trace::Trace;
 use crate::world::{NOON_MS, World};
@@ -32,8 +33,8 @@ const SWEEPING_TIME: Duration = Duration::from_secs(20);
 const SWEEPING_LIMIT: Duration = Duration::from_secs(40);
 /// How often metadata and store are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(700);
-/// How often a condition is looked at that is waited for.
-const POLL: Duration = Duration::from_millis(100);
+/// How often it is tried to create a topic.
+const TRY_EVERY: Duration = Duration::from_millis(100);
 
 /// What became of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,24 +70,28 @@ pub async fn run(scenario: Scenario, trace: Trace) -> Outcome {
 }
 
 async fn phases(world: &Arc<World>) {
-    if !create_topic(world).await {
+    if !create_topics(world).await {
         return served_not(world, "no cluster was formed");
     }
     let (enough, told) = watch::channel(false);
     world.spawn("looks", looks(world.clone()));
-    let producers = start_clients(world, &told);
+    let clients = start_clients(world, &told);
     world.spawn("nemesis", nemesis::run(world.clone(), told));
     sleep(world.scenario.chaos).await;
     event!(world.trace, "enough");
     enough.send_replace(true);
     nemesis::mend(world);
-    if !until(HEALING_LIMIT, || producers.receiver_count() == 0).await {
-        return served_not(world, "producers still wait for an acknowledgement");
+    if !until(HEALING_LIMIT, || clients.receiver_count() == 0).await {
+        return served_not(world, "clients still wait for their last answer");
     }
-    event!(world.trace, "all producers have ended");
+    event!(world.trace, "all clients have ended");
+    if !until(HEALING_LIMIT, || operator::is_done(world)).await {
+        return served_not(world, "an operator is still at work");
+    }
+    operator::in_calm(world).await;
     if world.scenario.last_blackout {
         for machine in world.machines.values() {
-            machine.order(Order::CutPower { down: Duration::from_millis(200) });
+            let _ = machine.order(Order::CutPower { down: Duration::from_millis(200) });
         }
         yield_now().await;
     }
@@ -99,15 +104,18 @@ async fn phases(world: &Arc<World>) {
             None => return served_not(world, &format!("partition {partition} cannot be read")),
         }
     }
+    if world.scenario.members > 0 && !read_offsets(world, READING_LIMIT).await {
+        return served_not(world, "committed offsets cannot be read");
+    }
     collected(world).await;
     if !until(HEALING_LIMIT, || agree(world)).await {
-        served_not(world, "the nodes do not come to the same metadata");
+        served_not(world, "the nodes do not come to the same metadata, each controller with a vote");
     }
     look(world);
 }
 
 fn served_not(world: &World, what: &str) {
-    let state = |(node, machine): (&NodeId, &Arc<crate::machine::Machine>)| match machine.process() {
+    let state = |(node, machine): (&NodeId, &Arc<Machine>)| match machine.process() {
         Some(_) => format!("node {node} serves"),
         None => format!("node {node} does not, after {}", machine.last_end()),
     };
@@ -115,39 +123,38 @@ fn served_not(world: &World, what: &str) {
     world.trace.violation("everything is served again", format_args!("{what}; {}", states.join("; ")));
 }
 
-async fn until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + limit;
-    while !condition() {
-        if Instant::now() > deadline {
-            return false;
-        }
-        sleep(POLL).await;
-    }
-    true
-}
-
-/// Creates the topic as soon as every broker is registered.
-async fn create_topic(world: &Arc<World>) -> bool {
-    if !until(FORMING_LIMIT, || world.processes().count() == world.machines.len()).await {
+/// Creates the topics as soon as every broker is registered.
+async fn create_topics(world: &Arc<World>) -> bool {
+    let all = usize::try_from(world.scenario.nodes()).expect("a few");
+    if !until(FORMING_LIMIT, || world.processes().count() == all).await {
         return false;
     }
-    let id = TopicId(Uuid::from_u128(world.scenario.seed.into()));
+    let orders = CreateTopic {
+        name: TOPIC.to_owned(),
+        id: TopicId(Uuid::from_u128(world.scenario.seed.into())),
+        replication_factor: 1,
+        configs: Vec::new(),
+        leaders: (0..world.scenario.partitions).map(|_| world.first_node()).collect(),
+    };
+    create_topic(world, orders).await
+        && (world.scenario.members == 0 || create_topic(world, offsets_topic(world)).await)
+}
+
+async fn create_topic(world: &World, topic: CreateTopic) -> bool {
     let deadline = Instant::now() + FORMING_LIMIT;
-    let leaders = (0..world.scenario.partitions).map(|_| world.any_node()).collect();
-    let create =
-        CreateTopic { name: TOPIC.to_owned(), id, replication_factor: 1, configs: Vec::new(), leaders };
     while Instant::now() < deadline {
-        if let Some(process) = world.process(world.any_node())
-            && process.metadata.propose(create.clone()).await.is_ok()
+        if let Some(process) = world.process(world.first_node())
+            && process.metadata.propose(topic.clone()).await.is_ok()
         {
             return true;
         }
-        sleep(POLL).await;
+        sleep(TRY_EVERY).await;
     }
     false
 }
 
-/// Starts producers and consumers. Each producer keeps a receiver of what is returned until it has ended.
+/// Starts producers, consumers and the members of the group. Each but the consumers keeps a receiver of what is returned until it
+/// has ended.
 fn start_clients(world: &Arc<World>, enough: &watch::Receiver<bool>) -> watch::Sender<()> {
     let (ends, at_work) = watch::channel(());
     let mut number = 0;
@@ -164,6 +171,13 @@ fn start_clients(world: &Arc<World>, enough: &watch::Receiver<bool>) -> watch::S
         world.spawn("consumer", Consumer::new(world, number, partition).run());
         number += 1;
     }
+    for number in 0..world.scenario.members {
+        let (member, enough, at_work) = (Member::new(world, number), enough.clone(), at_work.clone());
+        world.spawn("member", async move {
+            member.run(enough).await;
+            drop(at_work);
+        });
+    }
     ends
 }
 
@@ -176,29 +190,26 @@ async fn looks(world: Arc<World>) {
 }
 
 fn look(world: &World) {
-    let mut newest = None;
     for process in world.processes() {
         let image = process.metadata.image();
         world.observe(&Observation::Image { node: process.node, image: &image });
         if let Some(quorum) = &process.quorum {
             world.observe(&Observation::Image { node: process.node, image: &quorum.image() });
         }
-        newest = newest
-            .filter(|known: &Arc<aquifer_image::Image>| known.applied() >= image.applied())
-            .or(Some(image));
     }
-    if let Some(image) = newest {
+    if let Some(image) = world.newest_image() {
         world.observe(&Observation::Store { image: &image, stored: &world.store.objects() });
     }
 }
 
-/// Whether all nodes serve and have the same entries.
+/// Whether all nodes serve and have the same entries, and each controller votes.
 fn agree(world: &World) -> bool {
     let applied: BTreeMap<NodeId, _> =
         world.processes().map(|process| (process.node, process.metadata.image().applied())).collect();
     let mut indexes = applied.values();
     let first = indexes.next();
-    applied.len() == world.machines.len() && indexes.all(|other| Some(other) == first)
+    let vote = world.processes().filter_map(|process| process.quorum.clone()).all(|member| member.is_voter());
+    vote && applied.len() == world.machines.len() && indexes.all(|other| Some(other) == first)
 }
 
 /// Waits until nothing is in the store that nobody needs.
@@ -210,9 +221,7 @@ async fn collected(world: &Arc<World>) {
     }
     let collected = until(SWEEPING_LIMIT, || {
         let now_ms = NOON_MS + i64::try_from(world.trace.elapsed().as_millis()).expect("minutes");
-        let newest =
-            world.processes().map(|process| process.metadata.image()).max_by_key(|image| image.applied());
-        last = match newest {
+        last = match world.newest_image() {
             Some(image) => check_orphans(&image, &world.store.objects(), now_ms),
             None => Err("no node serves".to_owned()),
         };

@@ -1,22 +1,24 @@
 //! Everything there is in one run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aquifer_disk::SimulatedFaults;
-use aquifer_image::ObjectState;
+use aquifer_image::{Image, ObjectState};
 use aquifer_objects::{SimulatedStore, StoreFaults};
 use aquifer_peer::SimulatedNetwork;
-use aquifer_runtime::{Clock, OnEnd, Random, SimulatedClock, TaskGroup};
+use aquifer_quorum::{Quorum, Role};
+use aquifer_runtime::{CancellationToken, Clock, OnEnd, Random, SimulatedClock, TaskGroup};
 use aquifer_types::{NodeId, ObjectId};
 use tokio::time::sleep;
 
 use crate::checkers::{Checkers, Observation};
-use crate::machine::{Machine, Supervisor};
+use crate::machine::Machine;
 use crate::planted::Planted;
 use crate::process::Process;
 use crate::scenario::Scenario;
+use crate::supervisor::Supervisor;
 use crate::trace::Trace;
 
 /// Where all wall clocks stand at first.
@@ -39,6 +41,10 @@ pub(crate) struct World {
     store_hand: SimulatedClock,
     /// Nodes that clients do not reach.
     unreachable: Mutex<BTreeSet<NodeId>>,
+    /// An operator is at work.
+    pub(crate) operated: AtomicBool,
+    /// Cancelled when nothing goes wrong any more.
+    pub(crate) mended: CancellationToken,
     checkers: Mutex<Checkers>,
 }
 
@@ -56,35 +62,18 @@ impl World {
             ..StoreFaults::default()
         };
         let store = SimulatedStore::new(random.next_u64(), faults, store_clock);
-        let disk_faults = SimulatedFaults {
-            latency_ms: scenario.disk_latency_ms,
-            lies: scenario.planted == Some(Planted::LyingDisk),
-            ..SimulatedFaults::default()
-        };
         let (mut machines, mut inboxes) = (BTreeMap::new(), Vec::new());
-        for node in (1..=scenario.nodes()).map(NodeId) {
-            let controller = node.0 <= scenario.controllers;
-            let ground = (&store, &network);
-            let (machine, orders) = Machine::new(
-                node,
-                controller,
-                &random,
-                (scenario.wal_mode, scenario.planted),
-                disk_faults.clone(),
-                ground,
-                NOON_MS,
-            );
-            if scenario.planted == Some(Planted::ForgetfulLog) {
-                machine.storage.lie();
-            }
+        for (node, controller) in scenario.all_nodes() {
+            let part = (node, controller, node.0 > scenario.nodes());
+            let (machine, orders) = Machine::new(part, &random, &scenario, (&store, &network), NOON_MS);
             inboxes.push((machine.clone(), orders));
             machines.insert(node, machine);
         }
-        let servers: Vec<String> =
-            machines.values().filter(|machine| machine.controller).map(|machine| machine.address()).collect();
+        let first_controllers = machines.values().filter(|machine| machine.controller && !machine.is_off());
+        let servers: Vec<String> = first_controllers.map(|machine| machine.address()).collect();
         let tasks = TaskGroup::new();
         let world = Arc::new(Self {
-            checkers: Mutex::new(Checkers::new(&scenario)),
+            checkers: Mutex::new(Checkers::new()),
             scenario,
             trace: trace.clone(),
             network,
@@ -94,6 +83,8 @@ impl World {
             tasks: tasks.clone(),
             store_hand,
             unreachable: Mutex::default(),
+            operated: AtomicBool::new(false),
+            mended: CancellationToken::new(),
         });
         for (machine, orders) in inboxes {
             let supervisor = Supervisor {
@@ -103,7 +94,6 @@ impl World {
                 random: Random::seeded(random.next_u64()),
                 trace: trace.clone(),
                 tasks: tasks.clone(),
-                planted: world.scenario.planted,
             };
             world.spawn("supervisor", supervisor.run());
         }
@@ -133,9 +123,26 @@ impl World {
         self.machines.values().filter_map(|machine| machine.process())
     }
 
+    /// The newest metadata that a process has.
+    pub(crate) fn newest_image(&self) -> Option<Arc<Image>> {
+        self.processes().map(|process| process.metadata.image()).max_by_key(|image| image.applied())
+    }
+
+    /// The member of the quorum that takes itself for its leader; of several the one of the latest term.
+    pub(crate) fn leader(&self) -> Option<Quorum> {
+        let members = self.processes().filter_map(|process| process.quorum.clone());
+        let leaders = members.filter(|member| member.status().role == Role::Leader);
+        leaders.max_by_key(|member| member.status().term)
+    }
+
     /// Any node.
     pub(crate) fn any_node(&self) -> NodeId {
         NodeId(1 + u32::try_from(self.random.below(self.machines.len() as u64)).expect("a few"))
+    }
+
+    /// Any of the nodes that are there from the start.
+    pub(crate) fn first_node(&self) -> NodeId {
+        NodeId(1 + u32::try_from(self.random.below(self.scenario.nodes().into())).expect("a few"))
     }
 
     /// Shows something to the checkers.
@@ -173,14 +180,15 @@ pub(crate) fn numbered(stored: &BTreeMap<String, u64>) -> BTreeMap<ObjectId, Str
     stored.keys().filter_map(|key| Some((number(key)?, key.clone()))).collect()
 }
 
-/// Moves all wall clocks on.
+/// Moves all wall clocks on, each at its own pace.
 async fn tick(world: Arc<World>) {
     let step = i64::try_from(TICK.as_millis()).expect("short");
-    loop {
+    for ticks in 0.. {
         sleep(TICK).await;
         world.store_hand.advance(step);
         for machine in world.machines.values() {
-            machine.hand.advance(step);
+            let shown = |ticks: i64| ticks * step * (1_000 + machine.drift) / 1_000;
+            machine.hand.advance(shown(ticks + 1) - shown(ticks));
         }
     }
 }

@@ -33,7 +33,13 @@ fn a_dozen_seeds_break_no_rule() {
 #[test]
 fn planted_bugs_are_found() {
     // The quick ones; `tests/run sim` looks for all of them.
-    for planted in [Planted::EarlyAnswer, Planted::LosingStore, Planted::SharedProducerId] {
+    for planted in [
+        Planted::EarlyAnswer,
+        Planted::LosingStore,
+        Planted::SharedProducerId,
+        Planted::IdleController,
+        Planted::CarelessAssignor,
+    ] {
         let (output, said) = simulate(&["--planted", planted.name(), "--seeds", "0..500", "--until-found"]);
         assert!(output.status.success(), "{} is not found: {said}", planted.name());
     }

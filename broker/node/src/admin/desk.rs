@@ -1,20 +1,16 @@
 //! The active controller's answers about nodes.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use aquifer_controller::{Voters, stop_hazards};
+use aquifer_controller::stop_hazards;
 use aquifer_image::{Broker, Command, DrainBroker, Image, Leaving, ResumeBroker, UnregisterBroker};
 use aquifer_quorum::Quorum;
+use aquifer_rebalancing::voters;
 use aquifer_types::NodeId;
 use tracing::info;
 
 use super::request::{Action, Answer, NodeReport, Request, State, Verdict};
 
-/// A voter that was not heard for so long is not there.
-const SILENCE: Duration = Duration::from_secs(2);
-/// Entries that a voter may lack and still count: what is on its way.
-const LAG: u64 = 500;
 /// Reasons in one answer; beyond, their number is told.
 const MOST_REASONS: usize = 1_000;
 
@@ -142,11 +138,4 @@ fn at_most(mut reasons: Vec<String>) -> Vec<String> {
         reasons.push(format!("and {more} more"));
     }
     reasons
-}
-
-/// The voters as the leader of the quorum sees them.
-pub(crate) fn voters(quorum: &Quorum) -> Voters {
-    let all = quorum.status().voters.into_iter().collect();
-    let current = quorum.current_voters(SILENCE, LAG).into_iter().collect();
-    Voters { all, current }
 }

@@ -25,7 +25,7 @@ use aquifer_runtime::TaskGroup;
 use hyper::Method;
 
 pub(crate) use client::AdminClient;
-pub(crate) use desk::{Desk, voters};
+pub(crate) use desk::Desk;
 pub(crate) use recovery::{GivenUp, GoesOn, Looks, Recovery};
 pub(crate) use relay::{ADMIN, Relay};
 pub(crate) use request::{Action, NodeReport, Request, State, Verdict};

@@ -1,5 +1,6 @@
 use std::io;
 use std::ops::Range;
+use std::time::Duration;
 
 /// The hard state that lives beside the entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +41,12 @@ pub(crate) trait LogBackend: Send + Sync + 'static {
     fn state(&self, key: StateKey) -> io::Result<Option<Vec<u8>>>;
     /// Applies a change.
     fn write(&self, batch: WriteBatch) -> io::Result<()>;
-    /// Makes every earlier write durable.
+    /// A sync begins: how long to wait before [`LogBackend::sync`], which then need not cover what is written meanwhile. A real
+    /// device takes its time in `sync` itself; a simulated one must not block.
+    fn begin_sync(&self) -> Duration {
+        Duration::ZERO
+    }
+    /// Makes every write durable that came before the sync began.
     fn sync(&self) -> io::Result<()>;
     /// Lets go of the files. Further calls fail.
     fn close(&self);

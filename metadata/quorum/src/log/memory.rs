@@ -2,6 +2,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aquifer_runtime::Random;
 
 use super::backend::{LogBackend, StateKey, WriteBatch};
 use crate::snapshot::SnapshotPlace;
@@ -29,6 +32,12 @@ struct Disk {
     /// Writes since the last sync, to undo them: (key, value before).
     undo: Vec<Undo>,
     snapshot: Option<(u64, Vec<u8>)>,
+    /// As in `identity.json`: drawn when it was blank.
+    directory: Option<u32>,
+    /// The longest that a sync takes, and what each one's time is drawn from.
+    sync_time: Option<(Random, Duration)>,
+    /// Writes that the sync under way covers.
+    syncing: Option<usize>,
     /// So many of the writes that were synced are lost in a crash all the same; 0 on an honest disk.
     unkept: usize,
     /// Counts the processes that opened it.
@@ -67,7 +76,36 @@ impl MemoryStorage {
                 Undo::State(key, None) => drop(disk.now.state.remove(&key)),
             }
         }
-        disk.closed = true;
+        (disk.closed, disk.syncing) = (true, None);
+    }
+
+    /// The disk is replaced by a blank one. Whoever still holds the storage open can no longer use it. What opens it next is a
+    /// member that nobody knows.
+    pub fn wipe(&self) {
+        self.blank(None);
+    }
+
+    /// A lie that a test must notice: the disk is blank, and what opens it next takes itself for the member that it was.
+    pub fn wipe_but_for_its_id(&self) {
+        let directory = self.lock().directory;
+        self.blank(directory);
+    }
+
+    fn blank(&self, directory: Option<u32>) {
+        let mut disk = self.lock();
+        let Disk { sync_time, unkept, openings, broken, .. } = std::mem::take(&mut *disk);
+        *disk = Disk { directory, sync_time, unkept, openings, broken, closed: true, ..Disk::default() };
+    }
+
+    /// From now on a sync takes up to `most`, as if by a device that is not there at once; a crash meanwhile takes back what
+    /// it would have covered. Each one's time is drawn from `random`.
+    pub fn set_sync_time(&self, random: &Random, most: Duration) {
+        self.lock().sync_time = Some((random.clone(), most));
+    }
+
+    /// Which of the node's storages this is: `drawn` if it is blank and was never opened.
+    pub(crate) fn directory(&self, drawn: u32) -> u32 {
+        *self.lock().directory.get_or_insert(drawn)
     }
 
     /// From now on every write and every sync fails, as on a device that died; reading still works. Until the
@@ -90,7 +128,7 @@ impl MemoryStorage {
     /// Opens what was closed, crashed or broken.
     pub(crate) fn open(&self) -> Opening {
         let mut disk = self.lock();
-        (disk.closed, disk.broken) = (false, false);
+        (disk.closed, disk.broken, disk.syncing) = (false, false, None);
         disk.openings += 1;
         Opening { storage: self.clone(), opening: disk.openings }
     }
@@ -158,9 +196,19 @@ impl LogBackend for Opening {
         Ok(())
     }
 
+    fn begin_sync(&self) -> Duration {
+        // Without a disk there is nothing to wait for: the sync itself says so.
+        let Ok(mut disk) = self.writable() else { return Duration::ZERO };
+        disk.syncing = Some(disk.undo.len());
+        let Some((random, most)) = &disk.sync_time else { return Duration::ZERO };
+        let most = u64::try_from(most.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(random.below(most.saturating_add(1)))
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut disk = self.writable()?;
-        let kept = disk.undo.len().saturating_sub(disk.unkept);
+        let covered = disk.syncing.take().unwrap_or(disk.undo.len());
+        let kept = covered.saturating_sub(disk.unkept);
         disk.undo.drain(..kept);
         Ok(())
     }

@@ -34,6 +34,10 @@ pub(super) async fn run(
     let mut failure: Option<io::Error> = None;
     while queue.recv_many(&mut waiters, QUEUE).await > 0 {
         if failure.is_none() {
+            let pause = backend.begin_sync();
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
             let backend = backend.clone();
             let synced = aquifer_runtime::blocking(move || backend.sync()).await;
             failure = synced.unwrap_or_else(|panic| Err(io::Error::other(panic))).err();

@@ -1,7 +1,8 @@
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aquifer_runtime::{OnEnd, TaskGroup};
+use aquifer_runtime::{OnEnd, Random, TaskGroup};
 use openraft::StorageError;
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _, RaftLogStorageExt as _};
 use openraft::testing::log::{StoreBuilder, Suite};
@@ -105,6 +106,33 @@ async fn a_crash_of_the_memory_takes_back_what_was_not_synced() {
     let log = open(Arc::new(memory.open()));
     assert!(opening.write(WriteBatch::default()).is_err(), "nor when the next one runs");
     assert_eq!(log.clone().try_get_log_entries(..).await.unwrap().len(), 5);
+}
+
+#[test]
+fn a_sync_of_the_memory_that_takes_its_time_covers_what_came_before_it() {
+    let memory = MemoryStorage::new();
+    let most = Duration::from_millis(5);
+    memory.set_sync_time(&Random::seeded(1), most);
+    let write = |opening: &Opening, index| {
+        opening.write(WriteBatch { put: vec![(index, vec![1])], ..WriteBatch::default() }).unwrap();
+    };
+    let bounds = || memory.open().bounds().unwrap();
+
+    let opening = memory.open();
+    write(&opening, 0);
+    let times: Vec<_> = (0..50).map(|_| opening.begin_sync()).collect();
+    assert!(times.iter().all(|time| *time <= most) && times.iter().any(|time| *time > most / 2), "{times:?}");
+    write(&opening, 1);
+    opening.sync().unwrap();
+    memory.crash();
+    assert_eq!(bounds(), Some((0, 0)));
+
+    let opening = memory.open();
+    write(&opening, 1);
+    opening.begin_sync();
+    memory.crash();
+    assert!(opening.sync().is_err());
+    assert_eq!(bounds(), Some((0, 0)), "a crash came before the sync ended");
 }
 
 #[tokio::test]

@@ -10,15 +10,15 @@ use super::network::PeerNetwork;
 use crate::network::{Network as _, Peer, Request, Response};
 use crate::quorum::Quorum;
 
-/// Pause between two requests to be a voter.
+/// Pause between two looks whether this member is a voter, and between two requests to be one.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
 /// How long a request may take: the newcomer first gets the whole log.
 const JOIN_LIMIT: Duration = Duration::from_secs(40);
 /// How long it may take to find out who listens at an address.
 const DISCOVER_LIMIT: Duration = Duration::from_secs(2);
 
-/// Sees to it that this member is a voter under `address`, asking the members and whoever listens at `servers`
-/// until it is one; then returns. For controllers only.
+/// Sees to it that this member is a voter under `address`, asking the members and whoever listens at `servers`, until
+/// `stopping`: one that was to leave the cluster loses its vote, and wants it back when it is resumed. For controllers only.
 pub async fn stay_joined(
     quorum: Quorum,
     peers: Peers,
@@ -29,18 +29,24 @@ pub async fn stay_joined(
     let me = Peer { node: quorum.node(), directory: quorum.directory(), address };
     let network = PeerNetwork::new(peers.clone());
     let joining = async {
-        let mut hint = None;
-        while !quorum.is_voter() || !quorum.members().contains(&me) {
-            for target in targets(&quorum, &peers, &servers, hint.take()).await {
-                match ask(&quorum, &network, &target, &me).await {
-                    Some(Ok(())) => break,
-                    Some(Err(leader)) => hint = leader,
-                    None => {}
+        let (mut hint, mut joined) = (None, false);
+        loop {
+            let is_joined = quorum.is_voter() && quorum.members().contains(&me);
+            if is_joined && !joined {
+                tracing::info!(node = %me.node, voters = ?quorum.status().voters, "a voter of the metadata quorum");
+            }
+            joined = is_joined;
+            if !joined {
+                for target in targets(&quorum, &peers, &servers, hint.take()).await {
+                    match ask(&quorum, &network, &target, &me).await {
+                        Some(Ok(())) => break,
+                        Some(Err(leader)) => hint = leader,
+                        None => {}
+                    }
                 }
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }
-        tracing::info!(node = %me.node, voters = ?quorum.status().voters, "a voter of the metadata quorum");
     };
     tokio::select! {
         () = stopping.cancelled() => {}

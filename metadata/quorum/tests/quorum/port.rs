@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aquifer_image::{ResumeBroker, UnregisterBroker};
 use aquifer_peer::{Listener, Peers, Security, TcpTransport};
 use aquifer_quorum::{
     CHANNELS, FeedChunk, Formation, PeerNetwork, Quorum, QuorumConfig, RemoteQuorum, Role, Storage,
@@ -117,6 +118,31 @@ async fn three_blank_controllers_form_one_cluster_and_a_wiped_one_comes_back_as_
         // The last one has nobody to hand the lead to.
         member.shutdown().await;
         drop((member, port.peers, port.listener));
+        port.tasks.shutdown(Duration::from_secs(10)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_lost_its_vote_and_stays_gets_it_back() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let ports = [Port::open(1, 1).await, Port::open(2, 2).await, Port::open(3, 3).await];
+    let servers: Vec<String> = ports.iter().map(|port| port.address.clone()).collect();
+    let starts = ports.iter().zip(&dirs).map(|(port, dir)| port.start(dir.path(), &servers));
+    let members = join_all(starts).await;
+    all_vote(&members).await;
+    let leader = leader_of(&members).await;
+    let leaving = members.iter().find(|member| member.node() != leader.node()).unwrap();
+
+    // As when it is decommissioned: its vote is taken, and it cannot have it back until it is resumed.
+    commit(&leader, UnregisterBroker { node: leaving.node() }.into()).await;
+    leader.take_vote(leaving.node(), Duration::from_secs(10)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((leader.status().voters.len(), leader.status().learners), (2, vec![leaving.node()]));
+    commit(&leader, ResumeBroker { node: leaving.node() }.into()).await;
+    all_vote(&members).await;
+
+    for (port, member) in ports.into_iter().zip(members) {
+        member.shutdown().await;
         port.tasks.shutdown(Duration::from_secs(10)).await.unwrap();
     }
 }

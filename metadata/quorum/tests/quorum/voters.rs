@@ -140,6 +140,26 @@ async fn a_leader_that_is_back_at_once_does_not_lead_on_without_what_only_the_ot
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_opens_a_wiped_memory_is_another_member() {
+    let lab = Lab::new();
+    let storage = MemoryStorage::new();
+    let config = || QuorumConfig::new(NodeId(1), Storage::Memory(storage.clone()), Formation::Join);
+    let directory_of = async || {
+        let member = lab.start(config()).await.unwrap();
+        let directory = member.directory();
+        member.shutdown().await;
+        directory
+    };
+    let first = directory_of().await;
+    assert_eq!(directory_of().await, first);
+    storage.wipe();
+    let second = directory_of().await;
+    assert_ne!(second, first);
+    storage.wipe_but_for_its_id();
+    assert_eq!(directory_of().await, second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_cut_off_does_not_know_what_becomes_of_its_proposal() {
     let lab = Lab::new();
     let (_storages, members) = three_in_memory(&lab).await;

@@ -62,7 +62,7 @@ impl Checker for NothingAcknowledgedIsLost {
                     ));
                 }
             }
-            Observation::Image { .. } | Observation::Store { .. } => {}
+            _ => {}
         }
         Ok(())
     }

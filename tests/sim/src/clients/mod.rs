@@ -1,6 +1,7 @@
-//! What uses the cluster: producers and consumers, over a way that loses requests and answers.
+//! What uses the cluster: producers, consumers and the members of a group, over a way that loses requests and answers.
 
 mod consumer;
+mod member;
 mod producer;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use aquifer_types::NodeId;
 use tokio::time::{sleep, timeout};
 
 pub(crate) use consumer::{Consumer, read_all};
+pub(crate) use member::{Member, offsets_topic, read_offsets};
 pub(crate) use producer::Producer;
 
 use crate::process::Process;
@@ -81,6 +83,16 @@ pub(crate) async fn call<T, F: Future<Output = T>>(
     node: NodeId,
     ask: impl FnOnce(Arc<Process>) -> F,
 ) -> Result<T, NoAnswer> {
+    call_within(world, REQUEST_LIMIT, node, ask).await
+}
+
+/// As [`call`], for what is answered late.
+async fn call_within<T, F: Future<Output = T>>(
+    world: &World,
+    limit: Duration,
+    node: NodeId,
+    ask: impl FnOnce(Arc<Process>) -> F,
+) -> Result<T, NoAnswer> {
     way(world).await;
     let reached = world.process(node).filter(|_| !world.unreachable().contains(&node));
     let Some(process) = reached else {
@@ -95,7 +107,7 @@ pub(crate) async fn call<T, F: Future<Output = T>>(
     let answer = tokio::select! {
         biased;
         () = dead.cancelled() => return Err(NoAnswer::Lost),
-        answer = timeout(REQUEST_LIMIT, ask(process)) => answer.map_err(|_| NoAnswer::Lost)?,
+        answer = timeout(limit, ask(process)) => answer.map_err(|_| NoAnswer::Lost)?,
     };
     if world.random.below(1000) < LOST_PER_MILLE {
         sleep(REQUEST_LIMIT).await;

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use aquifer_client::MetadataClient;
-use aquifer_client::ProposeError;
+use aquifer_client::{MetadataClient, ProposeError};
 use aquifer_image::{Broker, Image, Leaving, Rejection, StopBroker};
 use aquifer_runtime::CancellationToken;
 use aquifer_types::{BrokerEpoch, NodeId};
@@ -22,7 +21,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Has others lead what `node` leads, still serving; returns when it leads nothing, or will not be rid of more. `failed` ends
 /// the wait.
-pub(crate) async fn depart(
+pub async fn depart(
     metadata: &MetadataClient,
     node: NodeId,
     broker_epoch: BrokerEpoch,
@@ -69,7 +68,7 @@ pub(crate) async fn depart(
 
 /// Waits for others that are stopping at this time, as when a whole cluster is: they still need this node's vote and its copies
 /// of their WAL to put into the store what they have.
-pub(crate) async fn until_others_have_stopped(metadata: &MetadataClient, node: NodeId) {
+pub async fn until_others_have_stopped(metadata: &MetadataClient, node: NodeId) {
     let stopping = |broker: &Broker| broker.is_live() && broker.leaving == Some(Leaving::Stop);
     let mut changes = metadata.changes();
     let stopped =

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use aquifer_controller::Rebalance;
+use aquifer_controller::{Rebalance, Voters};
 use aquifer_image::{Command, Image, Leaving, MovePartitions, UnregisterBroker};
 use aquifer_quorum::{Quorum, Role};
 use aquifer_runtime::{OnEnd, TaskGroup};
@@ -11,15 +11,15 @@ use aquifer_types::NodeId;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::admin;
-
 /// How often it looks: what a broker that stops waits for at most.
 const LOOK: Duration = Duration::from_millis(200);
 /// How long nothing must have happened before partitions move for balance. A move costs a fraction of a second of one
 /// partition, so that it can be short; a broker that starts again and again never rests so long.
 const QUIET: Duration = Duration::from_secs(10);
-/// A member that was forgotten and not heard for so long has ended.
+/// A member that was not heard for so long is not there.
 const SILENCE: Duration = Duration::from_secs(2);
+/// Entries that a voter may lack and still count: what is on its way.
+const LAG: u64 = 500;
 /// How long a new leader takes to hear all members.
 const SETTLING: Duration = Duration::from_secs(10);
 /// How long a voter's removal may take to be committed.
@@ -27,8 +27,15 @@ const REMOVE_LIMIT: Duration = Duration::from_secs(10);
 /// How long the lead may take to be handed over by a node that leaves.
 const RESIGN_LIMIT: Duration = Duration::from_secs(3);
 
+/// The voters as the leader of the quorum sees them.
+pub fn voters(quorum: &Quorum) -> Voters {
+    let all = quorum.status().voters.into_iter().collect();
+    let current = quorum.current_voters(SILENCE, LAG).into_iter().collect();
+    Voters { all, current }
+}
+
 /// Moves partitions and forgets nodes while `quorum` leads; `balance` also when nobody asked.
-pub(crate) fn start(quorum: &Quorum, balance: bool, tasks: &TaskGroup) {
+pub fn start(quorum: &Quorum, balance: bool, tasks: &TaskGroup) {
     let quiet_ms = balance.then(|| millis(QUIET));
     let rebalancer = Rebalancer { quorum: quorum.clone(), quiet_ms, active: None };
     let stopping = tasks.stopping().clone();
@@ -83,7 +90,7 @@ impl Rebalancer {
         // A node that is no broker is forgotten first, so that it asks for no new vote.
         let nodes: Vec<NodeId> = empty.chain(image.decommissioned()).collect();
         for node in nodes {
-            let voters = admin::voters(&self.quorum);
+            let voters = voters(&self.quorum);
             if voters.all.contains(&node) {
                 if voters.lose(node) {
                     self.take_vote(node).await;
