@@ -22,36 +22,58 @@ const READ_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct OwnCopies {
     member: Member,
-    segments: Arc<Mutex<BTreeMap<u64, RecoveredSegment>>>,
+    /// `None` once that is over: what this process writes is not known here.
+    left: Arc<Mutex<Option<Left>>>,
+}
+
+/// What an earlier process left in the WAL.
+#[derive(Debug)]
+struct Left {
+    segments: BTreeMap<u64, RecoveredSegment>,
+    /// What is to be said of a segment that is not there: on the disk where the WAL was before, nothing of it was ever durable, or
+    /// all of it is in objects. `None` if that cannot be said.
+    not_there: Option<SealedTail>,
 }
 
 impl OwnCopies {
-    /// What the WAL on `disk` of `node` recovered.
-    pub fn new(node: NodeId, disk: DiskId, recovered: &Recovered) -> Self {
+    /// What the WAL on `disk` of `node` recovered, and whether it had one: a log that is not there says nothing.
+    pub fn new(node: NodeId, disk: DiskId, had_log: bool, recovered: &Recovered) -> Self {
+        let any = |verdict: Verdict| recovered.segments.iter().any(|segment| segment.verdict == verdict);
+        let doubtful = any(Verdict::Torn) || any(Verdict::DamagedLast);
+        let not_there = SealedTail { doubtful, ..SealedTail::default() };
+        let not_there = (had_log && !any(Verdict::LossAccepted)).then_some(not_there);
         let segments = recovered.segments.iter().map(|segment| (segment.id, segment.clone())).collect();
         let member = Member { node: node.get(), disk: disk.get().as_u128() };
-        Self { member, segments: Arc::new(Mutex::new(segments)) }
+        Self { member, left: Arc::new(Mutex::new(Some(Left { segments, not_there }))) }
     }
 
     /// Lets go of everything: it was taken over.
     pub fn forget(&self) {
-        self.segments().clear();
+        *self.left() = None;
     }
 
-    fn find(&self, segment: u64) -> Result<RecoveredSegment, CopyError> {
-        let found = self.segments().get(&segment).cloned();
-        found.ok_or_else(|| CopyError::Abstains("this node's own WAL has nothing of it".to_owned()))
-    }
-
-    fn segments(&self) -> MutexGuard<'_, BTreeMap<u64, RecoveredSegment>> {
+    fn left(&self) -> MutexGuard<'_, Option<Left>> {
         // Only ever read or cleared.
-        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tail(&self, segment: u64) -> Result<SealedTail, CopyError> {
-        let found = self.find(segment)?;
-        let end = found.records.last().map_or(Lsn(0), |(lsn, _)| Lsn(lsn.0 + 1));
-        Ok(SealedTail { end, commit: Lsn(0), doubtful: found.verdict != Verdict::Clean })
+        let left = self.left();
+        let found = left.as_ref().and_then(|left| match left.segments.get(&segment) {
+            Some(found) => {
+                let end = found.records.last().map_or(Lsn(0), |(lsn, _)| Lsn(lsn.0 + 1));
+                Some(SealedTail { end, commit: Lsn(0), doubtful: found.verdict != Verdict::Clean })
+            }
+            None => left.not_there,
+        });
+        found.ok_or_else(|| CopyError::Abstains("this node's own WAL has nothing of it".to_owned()))
+    }
+
+    fn records(&self, segment: u64) -> Result<Vec<(Lsn, Record)>, CopyError> {
+        self.tail(segment)?;
+        let left = self.left();
+        let found = left.as_ref().and_then(|left| left.segments.get(&segment));
+        Ok(found.map_or(Vec::new(), |found| found.records.clone()))
     }
 }
 
@@ -107,8 +129,51 @@ impl Copies for PeerCopies {
 
     async fn records(&self, member: Member, of: CopyOf) -> Result<Vec<(Lsn, Record)>, CopyError> {
         match self.own(member) {
-            Some(own) => own.find(of.segment).map(|found| found.records),
+            Some(own) => own.records(of.segment),
             None => self.read(member, of).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Of a WAL in which segment 7 has no records.
+    fn own(had_log: bool, verdict: Verdict) -> OwnCopies {
+        let segments = vec![RecoveredSegment { id: 7, records: Vec::new(), verdict }];
+        OwnCopies::new(NodeId(1), DiskId(Uuid::from_u128(2)), had_log, &Recovered { segments })
+    }
+
+    #[test]
+    fn a_whole_log_tells_that_a_segment_was_never_written() {
+        let own = own(true, Verdict::Clean);
+        for segment in [7, 8] {
+            assert_eq!(own.tail(segment).expect("it answers"), SealedTail::default());
+            assert!(own.records(segment).expect("it answers").is_empty());
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_new_or_lost_something_has_nothing_to_say_of_what_is_not_there() {
+        for own in [own(false, Verdict::Clean), own(true, Verdict::LossAccepted)] {
+            assert!(matches!(own.tail(8), Err(CopyError::Abstains(_))));
+            assert!(matches!(own.records(8), Err(CopyError::Abstains(_))));
+        }
+        // As of what is there: the others are asked too.
+        for segment in [7, 8] {
+            assert!(own(true, Verdict::DamagedLast).tail(segment).is_ok_and(|tail| tail.doubtful));
+        }
+    }
+
+    #[test]
+    fn what_this_process_writes_is_not_known_here() {
+        let own = own(true, Verdict::Clean);
+        own.forget();
+        for segment in [7, 8] {
+            assert!(matches!(own.tail(segment), Err(CopyError::Abstains(_))));
         }
     }
 }

@@ -316,7 +316,7 @@ impl Ground {
         let (mut takeovers, mut mirroring) = (None, None);
         if let Some(mirrors) = &mirrors {
             mirrors.offer(storage, &metadata, epoch).await?;
-            let left = OwnCopies::new(node, disk_id, &wal.recovered);
+            let left = OwnCopies::new(node, disk_id, wal.had_log, &wal.recovered);
             takeovers = Some(
                 mirrors.take_over(left, (&metadata, &store, &clock), epoch, &tell_takeovers, storing).await,
             );

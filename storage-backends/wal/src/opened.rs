@@ -19,6 +19,9 @@ pub struct Opened {
     pub recovered: Recovered,
     /// Whether the directory was blank: a new node, or a disk that was replaced or wiped.
     pub blank: bool,
+    /// Whether an earlier process had made the log's files: then what is not in [`Opened::recovered`] was never durable here, or was
+    /// trimmed.
+    pub had_log: bool,
     config: WalConfig,
     disk: Arc<dyn Disk>,
     identity: Identity,
@@ -68,6 +71,7 @@ pub async fn open(config: WalConfig, disk: Arc<dyn Disk>, identity: Identity) ->
     Ok(Opened {
         recovered,
         blank,
+        had_log: !blank && !names.is_empty(),
         config,
         disk,
         identity,

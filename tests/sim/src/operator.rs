@@ -125,17 +125,17 @@ async fn decommission(world: &World, machine: &Machine, times: Times) {
     let is_forgotten = || world.newest_image().is_some_and(|image| image.is_decommissioned(node));
     let is_gone = || {
         let votes = world.leader().is_none_or(|leader| leader.status().voters.contains(&node));
-        is_forgotten() && !votes && machine.is_off()
+        is_forgotten() && !votes && machine.process().is_none()
     };
     match times {
         Times::Calm => demand(world, "who leaves for good is forgotten, and ends", is_gone).await,
         Times::Hard => {
-            let forgotten = until(PATIENCE, is_forgotten).await;
-            if forgotten && !until(PATIENCE, || machine.is_off()).await {
-                // Its process was away when that happened, and is refused from then on.
-                switch_off(world, machine).await;
-            }
+            until(PATIENCE, is_gone).await;
         }
+    }
+    if is_forgotten() && !until(ANSWER_LIMIT, || machine.is_off()).await {
+        // It was away when that happened, and is refused whenever it starts.
+        switch_off(world, machine).await;
     }
     if machine.is_off() && world.random.below(3) > 0 {
         machine.order(Order::Lose { loss: Loss { wal: true, metadata: true }, down: Duration::ZERO });
