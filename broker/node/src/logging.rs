@@ -15,6 +15,8 @@ pub(crate) fn start(level: &str) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A line that cannot be written, as on a full disk, is lost. Telling of that would panic in whoever logs.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         builder.without_time().init();

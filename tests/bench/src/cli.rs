@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::BenchError;
-use crate::broker::System;
+use crate::broker::{Sizes, System};
 use crate::outcome::Outcome;
 use crate::report;
 use crate::run::run;
 use crate::scenario::Scenario;
 use crate::station::Settings;
-use crate::table::SCENARIOS;
+use crate::table::{GROUPS, SCENARIOS};
 
 /// A second of this many bytes is what readers of old records get.
 const FILL_BYTES_PER_SECOND: f64 = 200e6;
@@ -25,6 +25,9 @@ const QUICK_WARM_UP_SECONDS: f64 = 1.0;
 /// The scenarios that are measured when none is named.
 const FIRST: usize = 5;
 const ALL: &str = "all";
+const QUICK_ROUNDS: usize = 1;
+/// Less to be filled with zeros first.
+const QUICK_WAL_SIZE: &str = "256MiB";
 
 /// Compares Aquifer with a real Apache Kafka on this machine.
 #[derive(Debug, Parser)]
@@ -54,14 +57,19 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// What to measure; see --list. 'all' for everything. Default: the first five
+    /// What to measure, scenarios or groups of them; see --list. 'all' for everything. Default: the first five
     scenarios: Vec<String>,
-    /// aquifer, aquifer-minio (its store on a MinIO that is started for it), kafka-fsync, kafka
-    #[arg(long, value_delimiter = ',', default_value = "aquifer,kafka-fsync,kafka")]
+    /// Of one broker: aquifer, aquifer-minio (its store on a MinIO that is started for it), kafka-fsync, kafka. Of several
+    /// nodes: aquifer-mirror, kafka-rf3-fsync, kafka-rf3. Default: all but aquifer-minio, and kafka-rf3 alone for
+    /// interruptions
+    #[arg(long, value_delimiter = ',')]
     systems: Vec<String>,
     /// How often each measurement is taken; reports show medians
     #[arg(long, default_value_t = 3)]
     repeats: usize,
+    /// How often nodes die or partitions move in one measurement of that
+    #[arg(long, default_value_t = 10)]
+    rounds: usize,
     /// Seconds of each measurement
     #[arg(long, default_value_t = 10.0)]
     secs: f64,
@@ -150,13 +158,19 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>, BenchError> {
     if names.iter().any(|name| name == ALL) {
         return Ok(SCENARIOS.iter().collect());
     }
-    names
-        .iter()
-        .map(|name| {
-            let found = SCENARIOS.iter().find(|scenario| scenario.name == name);
-            found.ok_or_else(|| BenchError::Unknown(format!("there is no scenario '{name}': see --list")))
-        })
-        .collect()
+    let mut found = Vec::new();
+    for name in names {
+        let title = GROUPS.iter().find(|(group, _)| group == name).map(|(_, title)| *title);
+        let meant = |scenario: &&Scenario| scenario.name == name || Some(scenario.group) == title;
+        let before = found.len();
+        found.extend(SCENARIOS.iter().filter(meant));
+        if found.len() == before {
+            return Err(BenchError::Unknown(format!(
+                "there is no scenario '{name}' and no group: see --list"
+            )));
+        }
+    }
+    Ok(found)
 }
 
 impl RunArgs {
@@ -166,9 +180,10 @@ impl RunArgs {
         Settings {
             seconds,
             repeats: if self.quick { 1 } else { self.repeats },
+            rounds: if self.quick { QUICK_ROUNDS } else { self.rounds },
             warm_up: Duration::from_secs_f64(if self.quick { QUICK_WARM_UP_SECONDS } else { self.warm_up }),
             directory: directory.to_owned(),
-            heap: self.heap.clone(),
+            sizes: Sizes { heap: self.heap.clone(), wal: self.quick.then_some(QUICK_WAL_SIZE) },
             fill_bytes: (seconds * fill) as u64,
             calm_limit: if self.quick { QUICK_CALM_LIMIT } else { CALM_LIMIT },
         }
@@ -182,6 +197,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_group_is_all_its_scenarios() {
+        let chosen = chosen(&["cluster".to_owned(), "move-1".to_owned()]).expect("they exist");
+        let (last, cluster) = chosen.split_last().expect("some");
+        assert!(cluster.len() > 3 && cluster.iter().all(|scenario| scenario.group == cluster[0].group));
+        assert_eq!(last.name, "move-1");
     }
 
     #[test]

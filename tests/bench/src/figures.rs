@@ -18,6 +18,19 @@ pub enum Metric {
     LatencyP99,
     /// Its 99.9th percentile.
     LatencyP999,
+    /// The longest time between two acknowledgements of a partition that an event touched: the median over all rounds, in
+    /// milliseconds.
+    GapP50,
+    /// Its 99th percentile; the longest of all, if there were fewer than a hundred rounds.
+    GapP99,
+    /// The same of the partitions that others led: the median.
+    OthersGapP50,
+    /// Its 99th percentile.
+    OthersGapP99,
+    /// From the wish to move a partition until that is done: the median, in milliseconds.
+    MovedP50,
+    /// Its 99th percentile.
+    MovedP99,
     /// CPU seconds of the broker for 10^9 bytes of payload, in and out.
     BrokerCpu,
     /// CPU seconds of the load client for the same.
@@ -48,6 +61,12 @@ impl Metric {
             Self::LatencyP50 => "p50 ms",
             Self::LatencyP99 => "p99 ms",
             Self::LatencyP999 => "p99.9 ms",
+            Self::GapP50 => "gap p50 ms",
+            Self::GapP99 => "gap p99 ms",
+            Self::OthersGapP50 => "others' gap p50 ms",
+            Self::OthersGapP99 => "others' gap p99 ms",
+            Self::MovedP50 => "moved p50 ms",
+            Self::MovedP99 => "moved p99 ms",
             Self::BrokerCpu => "broker CPU-s/GB",
             Self::ClientCpu => "client CPU-s/GB",
             Self::PeakMemory => "peak RSS MB",

@@ -1,10 +1,11 @@
 //! Aquifer's own benchmark: the same load, by the same client, on Aquifer and on a real Apache Kafka on one
-//! machine, in turns; medians, ratios of one run, and the page `docs/performance.md`.
+//! machine, in turns; medians, ratios of one run, and the page `docs/performance.md`. The same for clusters of both,
+//! and for how long producers wait when nodes of them die or partitions move.
 //!
 //! ```text
-//!   scenarios (name, what, goals) ──> run: repeats × scenarios × systems, in turns
+//!   scenarios (name, layout, goals) ──> run: layouts × repeats × scenarios × systems, in turns
 //!                                       │            │
-//!                 broker: aquifer | kafka-fsync | kafka     load: librdkafka (feature `librdkafka`)
+//!       broker: nodes of Aquifer | of Kafka          load: librdkafka (feature `librdkafka`)
 //!                                       │            │
 //!                   meter: /proc ──> figures ──> medians ──> terminal | JSON | page with plots
 //! ```
@@ -18,6 +19,7 @@ mod broker;
 mod cli;
 mod error;
 mod figures;
+mod layout;
 mod load;
 mod machine;
 mod measure;
@@ -30,11 +32,12 @@ mod scenario;
 mod station;
 mod table;
 
-pub use broker::{Broker, System};
+pub use broker::{Broker, Sizes, System};
 pub use cli::main;
 pub use error::BenchError;
 pub use figures::{Figures, Metric};
+pub use layout::Layout;
 pub use machine::Machine;
 pub use outcome::{Conditions, Outcome, Row};
-pub use scenario::{Curve, Goal, Produce, Scenario, Work};
-pub use table::SCENARIOS;
+pub use scenario::{Curve, Event, Goal, Produce, Scenario, Work};
+pub use table::{GROUPS, SCENARIOS};

@@ -1,3 +1,4 @@
+mod interruption;
 mod life;
 mod perf_test;
 
@@ -28,6 +29,27 @@ pub(crate) fn measure(
     settings: &Settings,
     notes: &mut Vec<String>,
 ) -> Result<Figures, BenchError> {
+    let rolls = station.broker.rolls();
+    let figures = take(station, scenario, settings, notes)?;
+    if let (Some(before), Some(after)) = (rolls, station.broker.rolls())
+        && after > before
+        && !matches!(scenario.work, Work::Interruption(_))
+    {
+        let (name, system) = (scenario.name, station.system);
+        notes.push(format!(
+            "{name} on {system}: mirrors came or went {} times under the load",
+            after - before
+        ));
+    }
+    Ok(figures)
+}
+
+fn take(
+    station: &mut Station,
+    scenario: &Scenario,
+    settings: &Settings,
+    notes: &mut Vec<String>,
+) -> Result<Figures, BenchError> {
     match scenario.work {
         Work::Produce(load) => produce(station, scenario.name, &load, settings),
         Work::FetchTail => fetch_tail(station, settings),
@@ -46,6 +68,7 @@ pub(crate) fn measure(
         Work::Stop => life::stop(station, settings),
         Work::Partitions { count } => life::partitions(station, count, settings),
         Work::RestartAfterKill => life::restart_after_kill(station, settings),
+        Work::Interruption(event) => interruption::measure(station, scenario.name, event, settings),
     }
 }
 
@@ -61,10 +84,10 @@ impl Window {
     fn open(broker: Meter) -> Result<Self, BenchError> {
         broker.forget_peak();
         Ok(Self {
-            broker,
             begun: Instant::now(),
             broker_cpu: broker.cpu_seconds()?,
             client_cpu: Meter::of_this_process().cpu_seconds()?,
+            broker,
         })
     }
 

@@ -9,54 +9,67 @@ const TICKS_PER_SECOND: f64 = 100.0;
 const FORGET_PEAK: &str = "5";
 const KIB: f64 = 1024.0;
 
-/// What the kernel knows of one process.
-#[derive(Clone, Copy, Debug)]
+/// What the kernel knows of some processes, all together.
+#[derive(Clone, Debug)]
 pub(crate) struct Meter {
-    process: u32,
+    processes: Vec<u32>,
 }
 
 impl Meter {
-    pub(crate) fn of(process: u32) -> Self {
-        Self { process }
+    pub(crate) fn of(processes: Vec<u32>) -> Self {
+        Self { processes }
     }
 
     pub(crate) fn of_this_process() -> Self {
-        Self::of(std::process::id())
+        Self::of(vec![std::process::id()])
     }
 
-    /// CPU seconds that it has used, in user mode and in the kernel, over all its threads.
-    pub(crate) fn cpu_seconds(self) -> Result<f64, BenchError> {
-        let text = self.read("stat")?;
-        cpu_of(&text).ok_or_else(|| BenchError::Wrong(format!("/proc/{}/stat reads '{text}'", self.process)))
+    /// How many processes these are.
+    pub(crate) fn processes(&self) -> usize {
+        self.processes.len()
     }
 
-    /// Resident memory now, in bytes.
-    pub(crate) fn resident_bytes(self) -> Result<f64, BenchError> {
-        self.status("VmRSS:")
-    }
-
-    /// The most resident memory since [`Meter::forget_peak`], or since the start where that is not allowed.
-    pub(crate) fn peak_bytes(self) -> Result<f64, BenchError> {
-        self.status("VmHWM:")
-    }
-
-    /// False if the kernel does not allow it; the peak is that of the whole life of the process then.
-    pub(crate) fn forget_peak(self) -> bool {
-        fs::write(format!("/proc/{}/clear_refs", self.process), FORGET_PEAK).is_ok()
-    }
-
-    fn status(self, field: &str) -> Result<f64, BenchError> {
-        let text = self.read("status")?;
-        let kib = text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
-        kib.and_then(|kib| kib.trim().parse::<f64>().ok()).map(|kib| kib * KIB).ok_or_else(|| {
-            BenchError::Wrong(format!("/proc/{}/status has no {field} (has it ended?)", self.process))
+    /// CPU seconds that they have used, in user mode and in the kernel, over all threads.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64, BenchError> {
+        self.sum(|process| {
+            let text = read(process, "stat")?;
+            cpu_of(&text).ok_or_else(|| BenchError::Wrong(format!("/proc/{process}/stat reads '{text}'")))
         })
     }
 
-    fn read(self, name: &str) -> Result<String, BenchError> {
-        let path = format!("/proc/{}/{name}", self.process);
-        fs::read_to_string(Path::new(&path)).map_err(BenchError::io(format!("read {path} of the broker")))
+    /// Resident memory now, in bytes.
+    pub(crate) fn resident_bytes(&self) -> Result<f64, BenchError> {
+        self.sum(|process| status(process, "VmRSS:"))
     }
+
+    /// The most resident memory since [`Meter::forget_peak`], or since the start where that is not allowed; of several
+    /// processes the sum of what each had at its own worst moment.
+    pub(crate) fn peak_bytes(&self) -> Result<f64, BenchError> {
+        self.sum(|process| status(process, "VmHWM:"))
+    }
+
+    /// False if the kernel does not allow it; the peak is that of the whole life of the processes then.
+    pub(crate) fn forget_peak(&self) -> bool {
+        let forget = |process| fs::write(format!("/proc/{process}/clear_refs"), FORGET_PEAK).is_ok();
+        self.processes.iter().all(forget)
+    }
+
+    fn sum(&self, of: impl Fn(u32) -> Result<f64, BenchError>) -> Result<f64, BenchError> {
+        self.processes.iter().map(|process| of(*process)).sum()
+    }
+}
+
+fn status(process: u32, field: &str) -> Result<f64, BenchError> {
+    let text = read(process, "status")?;
+    let kib = text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB"));
+    kib.and_then(|kib| kib.trim().parse::<f64>().ok())
+        .map(|kib| kib * KIB)
+        .ok_or_else(|| BenchError::Wrong(format!("/proc/{process}/status has no {field} (has it ended?)")))
+}
+
+fn read(process: u32, name: &str) -> Result<String, BenchError> {
+    let path = format!("/proc/{process}/{name}");
+    fs::read_to_string(Path::new(&path)).map_err(BenchError::io(format!("read {path} of the broker")))
 }
 
 /// The 14th and 15th field; the second is the program's name in parentheses and may hold blanks.
@@ -77,6 +90,13 @@ mod tests {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 9 0 100 1000 10";
         assert_eq!(cpu_of(stat), Some(3.0));
         assert_eq!(cpu_of("7 (broken"), None);
+    }
+
+    #[test]
+    fn processes_are_summed() {
+        let (one, both) = (Meter::of_this_process(), Meter::of(vec![std::process::id(); 2]));
+        let [one, both] = [one, both].map(|meter| meter.resident_bytes().expect("memory"));
+        assert!(both > 1.5 * one, "{both} is not twice {one}");
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub struct Conditions {
     pub seconds: f64,
     /// Seconds of full load on each system before the first measurement.
     pub warm_up_seconds: f64,
+    /// How often an event happens in one measurement of it; 0 where none was measured.
+    #[serde(default)]
+    pub rounds: usize,
     /// What was not as it should be, such as a page cache that could not be dropped.
     pub notes: Vec<String>,
 }

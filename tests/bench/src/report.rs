@@ -8,7 +8,7 @@ use crate::broker::System;
 use crate::figures::{Figures, Metric};
 use crate::outcome::Outcome;
 use crate::scenario::Scenario;
-use crate::table::SCENARIOS;
+use crate::table::{GROUPS, SCENARIOS};
 
 pub(crate) use page::write_page;
 
@@ -24,14 +24,20 @@ pub(crate) fn line(figures: &Figures) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// The scenarios with their goals.
+/// The scenarios with their goals, by group.
 pub(crate) fn list() -> String {
     let mut text = String::new();
+    let mut group = "";
     for scenario in SCENARIOS {
-        let _ = writeln!(text, "{:24} {}", scenario.name, scenario.what);
+        if group != scenario.group {
+            group = scenario.group;
+            let name = GROUPS.iter().find(|(_, title)| *title == group).map_or("", |(name, _)| *name);
+            let _ = writeln!(text, "{name}: {group}");
+        }
+        let _ = writeln!(text, "  {:24} {}", scenario.name, scenario.what);
         if !scenario.goals.is_empty() {
             let goals: Vec<_> = scenario.goals.iter().map(ToString::to_string).collect();
-            let _ = writeln!(text, "{:24}   goals: {}", "", goals.join("; "));
+            let _ = writeln!(text, "  {:24}   goals: {}", "", goals.join("; "));
         }
     }
     text
@@ -108,11 +114,12 @@ fn table(outcome: &Outcome, group: &str) -> Option<Vec<Vec<String>>> {
 
 /// How many times better Aquifer is at what the scenario is about.
 fn advantage(outcome: &Outcome, scenario: &Scenario, system: System) -> Option<String> {
-    if system == System::Aquifer {
+    let ours = scenario.layout.ours();
+    if system == ours {
         return None;
     }
     let metric = scenario.about();
-    let ours = outcome.medians(scenario.name, System::Aquifer)?.get(metric)?;
+    let ours = outcome.medians(scenario.name, ours)?.get(metric)?;
     let theirs = outcome.medians(scenario.name, system)?.get(metric)?;
     let times = if metric.more_is_better() { ours / theirs } else { theirs / ours };
     Some(format!("{times:.2} ×"))

@@ -1,24 +1,28 @@
 use std::env;
+use std::fs;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use aquifer_runtime::Clock;
+use tokio::runtime::Runtime;
 
 use crate::BenchError;
 use crate::broker::{System, binary_version};
+use crate::layout::Layout;
 use crate::load;
 use crate::machine::{Machine, first_line};
 use crate::measure::measure;
 use crate::outcome::{Conditions, Outcome};
 use crate::report::line;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Work};
 use crate::station::{Settings, Station, settle};
 
 /// Options whose value is a place on this machine.
 const LOCAL: [&str; 2] = ["--dir", "--json"];
 
-/// Starts the systems, warms them, and lets them take turns. `say` gets a line for each thing that happens.
+/// Measures the scenarios layout by layout. `systems`: those that were asked for; else those that each layout is compared
+/// with. `say` gets a line for each thing that happens.
 pub(crate) fn run(
     scenarios: &[&Scenario],
     systems: &[System],
@@ -27,16 +31,73 @@ pub(crate) fn run(
 ) -> Result<Outcome, BenchError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = Rc::new(runtime.map_err(BenchError::io("start a runtime"))?);
+    let mut planned = Vec::new();
+    for layout in Layout::ALL {
+        let scenarios: Vec<&Scenario> =
+            scenarios.iter().copied().filter(|scenario| scenario.layout == layout).collect();
+        if let Some(first) = scenarios.first() {
+            planned.push((layout, compared(layout, systems, first.name)?, scenarios));
+        }
+    }
+    let all: Vec<System> = planned.iter().flat_map(|(_, systems, _)| systems.clone()).collect();
+    let events = scenarios.iter().any(|scenario| matches!(scenario.work, Work::Interruption(_)));
+    let conditions = conditions(&all, events, settings)?;
+    let mut outcome = Outcome { conditions, rows: Vec::new(), failures: Vec::new() };
+    for (layout, systems, scenarios) in planned {
+        let directory = settings.directory.join(layout.name());
+        let stations = start(layout, &systems, &runtime, &directory, settings, &mut outcome, say)?;
+        take_turns(stations, &scenarios, settings, &mut outcome, say)?;
+        fs::remove_dir_all(&directory).map_err(BenchError::io(format!("remove {}", directory.display())))?;
+    }
+    Ok(outcome)
+}
+
+/// The systems that a layout's scenarios are measured on.
+fn compared(layout: Layout, asked: &[System], scenario: &str) -> Result<Vec<System>, BenchError> {
+    let among = if asked.is_empty() { layout.compared() } else { asked };
+    let suited: Vec<System> = among.iter().copied().filter(|system| layout.suits(*system)).collect();
+    if suited.is_empty() {
+        let suited: Vec<_> = System::ALL.into_iter().filter(|system| layout.suits(*system)).collect();
+        let names = suited.into_iter().map(System::name).collect::<Vec<_>>().join(", ");
+        return Err(BenchError::Unknown(format!("{scenario} is measured on other systems: {names}")));
+    }
+    Ok(suited)
+}
+
+/// Starts the systems and warms them.
+fn start(
+    layout: Layout,
+    systems: &[System],
+    runtime: &Rc<Runtime>,
+    directory: &Path,
+    settings: &Settings,
+    outcome: &mut Outcome,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Station>, BenchError> {
     let mut stations = Vec::new();
     for system in systems {
-        say(&format!("starting {system}, and {:?} of full load to warm it", settings.warm_up));
-        let directory = settings.directory.join(system.name());
-        let mut station = Station::start(*system, &runtime, &directory, &settings.heap)?;
+        let nodes = match layout.roles().len() {
+            1 => String::new(),
+            nodes => format!(" of {nodes} nodes"),
+        };
+        say(&format!("starting {system}{nodes}, and {:?} of full load to warm it", settings.warm_up));
+        let mut station =
+            Station::start(*system, layout, runtime, &directory.join(system.name()), &settings.sizes)?;
         station.warm_up(settings.warm_up)?;
+        let configuration = neutral(&station.broker.configuration()?, directory);
+        outcome.conditions.systems.push((*system, configuration));
         stations.push(station);
     }
-    let conditions = conditions(&stations, settings)?;
-    let mut outcome = Outcome { conditions, rows: Vec::new(), failures: Vec::new() };
+    Ok(stations)
+}
+
+fn take_turns(
+    mut stations: Vec<Station>,
+    scenarios: &[&Scenario],
+    settings: &Settings,
+    outcome: &mut Outcome,
+    say: &dyn Fn(&str),
+) -> Result<(), BenchError> {
     let mut restless = 0;
     for repeat in 1..=settings.repeats {
         for scenario in scenarios {
@@ -60,7 +121,10 @@ pub(crate) fn run(
                         station.revive()?;
                     }
                 }
-                notes.into_iter().for_each(|note| outcome.note(note));
+                for note in notes {
+                    say(&format!("{what}: {note}"));
+                    outcome.note(note);
+                }
             }
         }
     }
@@ -68,20 +132,17 @@ pub(crate) fn run(
         let limit = settings.calm_limit;
         outcome.note(format!("{restless} measurements began while a system was still busy after {limit:?}"));
     }
-    Ok(outcome)
+    Ok(())
 }
 
-fn conditions(stations: &[Station], settings: &Settings) -> Result<Conditions, BenchError> {
-    let mut systems = Vec::new();
-    for station in stations {
-        systems.push((station.system, neutral(&station.broker.configuration()?, &settings.directory)));
-    }
+/// What is known before the systems are started; their configurations come with them.
+fn conditions(systems: &[System], events: bool, settings: &Settings) -> Result<Conditions, BenchError> {
     let date = SystemTime::UNIX_EPOCH + Duration::from_millis(Clock::system().wall_ms().unsigned_abs());
     let mut versions = vec![("librdkafka".to_owned(), load::library_version())];
-    if systems.iter().any(|(system, _)| !system.is_kafka()) {
+    if systems.iter().any(|system| !system.is_kafka()) {
         versions.insert(0, ("aquifer".to_owned(), binary_version()?));
     }
-    if systems.iter().any(|(system, _)| system.is_kafka()) {
+    if systems.iter().any(|system| system.is_kafka()) {
         versions.push(("Apache Kafka".to_owned(), aquifer_services::Kafka::VERSION.to_owned()));
         versions.push(("java".to_owned(), first_line("java", &["-version"])));
     }
@@ -90,11 +151,12 @@ fn conditions(stations: &[Station], settings: &Settings) -> Result<Conditions, B
         command: format!("tests/bench/run {}", public_arguments(env::args().skip(1))),
         machine: Machine::here(&settings.directory),
         versions,
-        systems,
+        systems: Vec::new(),
         client: load::shown(),
         repeats: settings.repeats,
         seconds: settings.seconds,
         warm_up_seconds: settings.warm_up.as_secs_f64(),
+        rounds: if events { settings.rounds } else { 0 },
         notes: Vec::new(),
     })
 }
@@ -121,6 +183,16 @@ fn neutral(text: &str, directory: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_layout_is_measured_on_what_can_be_made_of_it() {
+        let asked = [System::Aquifer, System::KafkaRf3, System::AquiferMirror];
+        assert_eq!(compared(Layout::One, &asked, "x").expect("one suits"), [System::Aquifer]);
+        assert_eq!(compared(Layout::Five, &asked, "x").expect("two suit"), asked[1..]);
+        assert_eq!(compared(Layout::Three, &[], "x").expect("defaults"), Layout::Three.compared());
+        let refused = compared(Layout::Three, &asked[..1], "cluster-produce-1").expect_err("none suits");
+        assert!(refused.to_string().contains("aquifer-mirror"), "{refused}");
+    }
 
     #[test]
     fn a_page_names_no_place_of_this_machine() {

@@ -2,6 +2,7 @@ use std::fmt;
 
 use crate::broker::System;
 use crate::figures::{Figures, Metric};
+use crate::layout::Layout;
 use crate::outcome::Outcome;
 use crate::table::SCENARIOS;
 
@@ -14,6 +15,8 @@ pub struct Scenario {
     pub group: &'static str,
     /// What is measured, for a reader.
     pub what: &'static str,
+    /// Of which nodes the systems are made.
+    pub layout: Layout,
     /// How it is measured.
     pub work: Work,
     /// What Aquifer is to reach.
@@ -63,6 +66,33 @@ pub enum Work {
     },
     /// From exec to the first answer about the records, after kill -9 under a full load.
     RestartAfterKill,
+    /// For how long producers at a steady pace wait when something happens to the cluster, again and again.
+    Interruption(Event),
+}
+
+/// What happens to a cluster.
+#[derive(Clone, Copy, Debug)]
+pub enum Event {
+    /// Nodes die, all at once, and come back when producers go on without them.
+    Death {
+        /// How many of them lead partitions: those count. 0: all count.
+        leaders: usize,
+        /// Whether one of them leads the metadata quorum; else none does.
+        quorum: bool,
+        /// They fall silent, as a host does that loses its power; else they are killed, and the kernel resets their
+        /// connections.
+        silent: bool,
+    },
+    /// A partition goes to a broker that has no copy of it.
+    Move {
+        /// What it holds.
+        bytes: u64,
+    },
+}
+
+impl Event {
+    /// Nothing: what the machine's own noise does to producers.
+    pub const NOTHING: Self = Self::Death { leaders: 0, quorum: false, silent: false };
 }
 
 impl Scenario {
@@ -71,6 +101,7 @@ impl Scenario {
         match self.work {
             Work::Produce(Produce { rate: Some(_), .. }) | Work::Replay { .. } => Metric::LatencyP99,
             Work::AtRest => Metric::Memory,
+            Work::Interruption(_) => Metric::GapP99,
             Work::StartEmpty | Work::Stop | Work::RestartAfterKill | Work::Partitions { .. } => Metric::Took,
             _ => Metric::Throughput,
         }
@@ -174,15 +205,16 @@ pub enum Goal {
 
 impl Goal {
     /// Whether it is met; None if what it compares was not measured.
-    pub fn met(self, scenario: &str, outcome: &Outcome) -> Option<bool> {
-        let ours = outcome.medians(scenario, System::Aquifer)?;
+    pub fn met(self, scenario: &Scenario, outcome: &Outcome) -> Option<bool> {
+        let system = scenario.layout.ours();
+        let ours = outcome.medians(scenario.name, system)?;
         match self {
             Self::AtMost(metric, limit) => Some(ours.get(metric)? <= limit),
-            Self::Against(metric, times, system) => {
-                reaches(&ours, &outcome.medians(scenario, system)?, metric, times)
+            Self::Against(metric, times, other) => {
+                reaches(&ours, &outcome.medians(scenario.name, other)?, metric, times)
             }
             Self::AgainstScenario(metric, times, other) => {
-                reaches(&ours, &outcome.medians(other, System::Aquifer)?, metric, times)
+                reaches(&ours, &outcome.medians(other, system)?, metric, times)
             }
         }
     }

@@ -8,14 +8,19 @@ use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 
 use crate::BenchError;
-use crate::broker::{Broker, System};
-use crate::load::{Producers, Progress, Topic, read};
+use crate::broker::{Broker, Sizes, System};
+use crate::layout::Layout;
+use crate::load::{Partition, Producers, Progress, Topic, Watch, read};
 use crate::meter::Meter;
 use crate::scenario::{Produce, Work};
 
-/// A broker counts as calm when it uses less than this part of a core.
+/// A broker counts as calm when it uses less than this part of a core, for each of its processes.
 const CALM: f64 = 0.05;
 const LOOK: Duration = Duration::from_millis(300);
+const WARM_UP_PARTITIONS: i32 = 4;
+/// For the nodes of a cluster to find each other and to have all copies again.
+const WHOLE_LIMIT: Duration = Duration::from_secs(180);
+const WHOLE_LOOK: Duration = Duration::from_millis(50);
 const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
 
 /// How a run is carried out.
@@ -25,12 +30,14 @@ pub(crate) struct Settings {
     pub(crate) seconds: f64,
     /// How often each measurement is taken.
     pub(crate) repeats: usize,
+    /// How often an event happens in one measurement of it.
+    pub(crate) rounds: usize,
     /// Full load on each system before the first measurement.
     pub(crate) warm_up: Duration,
     /// Where all systems keep their files.
     pub(crate) directory: PathBuf,
-    /// Heap of Kafka's JVM.
-    pub(crate) heap: String,
+    /// What each node may take.
+    pub(crate) sizes: Sizes,
     /// What readers of old records read.
     pub(crate) fill_bytes: u64,
     /// How long at most a broker is given to finish what it does behind its clients.
@@ -61,12 +68,34 @@ pub(crate) struct Station {
 impl Station {
     pub(crate) fn start(
         system: System,
+        layout: Layout,
         runtime: &Rc<Runtime>,
         directory: &Path,
-        heap: &str,
+        sizes: &Sizes,
     ) -> Result<Self, BenchError> {
-        let broker = Broker::start(system, runtime, directory, heap)?;
-        Ok(Self { system, broker, runtime: Rc::clone(runtime), topics: 0, old: None })
+        let broker = Broker::start(system, layout, runtime, directory, sizes)?;
+        let station = Self { system, broker, runtime: Rc::clone(runtime), topics: 0, old: None };
+        station.until_whole(None)?;
+        Ok(station)
+    }
+
+    /// Waits until every node serves and all copies are there, those of a topic too.
+    pub(crate) fn until_whole(&self, topic: Option<&Watch>) -> Result<(), BenchError> {
+        let begun = Instant::now();
+        let whole = |watch: &Watch| {
+            let sight = watch.look();
+            sight.is_ok_and(|sight| sight.partitions.iter().all(Partition::is_whole))
+        };
+        while !(self.broker.is_whole() && topic.is_none_or(whole)) {
+            if begun.elapsed() > WHOLE_LIMIT {
+                let name = self.system;
+                return Err(BenchError::Wrong(format!(
+                    "{name} has not all its copies after {WHOLE_LIMIT:?}"
+                )));
+            }
+            self.pause(WHOLE_LOOK);
+        }
+        Ok(())
     }
 
     pub(crate) fn runtime(&self) -> &Rc<Runtime> {
@@ -74,14 +103,14 @@ impl Station {
     }
 
     pub(crate) fn meter(&self) -> Meter {
-        Meter::of(self.broker.process_id())
+        Meter::of(self.broker.process_ids())
     }
 
     /// A new topic of the measurement that is named.
     pub(crate) fn topic(&mut self, name: &str, partitions: i32) -> Result<Topic, BenchError> {
         self.topics += 1;
         let name = format!("{name}-{}", self.topics);
-        Topic::create(&self.runtime, &self.broker.bootstrap(), &name, partitions)
+        Topic::create(&self.runtime, &self.broker.bootstrap(), &name, partitions, self.system.copies())
     }
 
     /// A topic with that many bytes of records.
@@ -104,8 +133,10 @@ impl Station {
     /// Full load, written and read, for this long: what a JVM needs before it shows what it can.
     pub(crate) fn warm_up(&mut self, span: Duration) -> Result<(), BenchError> {
         let begun = Instant::now();
-        let topic = self.topic("warm-up", 4)?;
-        let produce = Produce { partitions: 4, ..Produce::FLAT_OUT };
+        // Each node leads one at least.
+        let partitions = WARM_UP_PARTITIONS.max(self.meter().processes() as i32);
+        let topic = self.topic("warm-up", partitions)?;
+        let produce = Produce { partitions, ..Produce::FLAT_OUT };
         let mut producers = Producers::open(&topic, &produce)?;
         while begun.elapsed() < span {
             let from = topic.watermarks()?;
@@ -136,7 +167,7 @@ impl Station {
         let before = self.meter().cpu_seconds()?;
         self.pause(LOOK);
         let used = self.meter().cpu_seconds()? - before;
-        Ok(used < CALM * LOOK.as_secs_f64())
+        Ok(used < CALM * self.meter().processes() as f64 * LOOK.as_secs_f64())
     }
 }
 

@@ -1,16 +1,27 @@
+mod cluster;
+mod interruptions;
+
 use crate::broker::System::{Kafka, KafkaFsync};
 use crate::figures::Metric::{
     BrokerCpu, FetchThroughput, IdleCpu, LatencyP50, LatencyP99, Memory, PartitionMemory, PeakMemory,
     Restart, Throughput, Took,
 };
+use crate::layout::Layout;
 use crate::scenario::Curve::{LatencyOverRate, ThroughputOverPartitions};
 use crate::scenario::Goal::{Against, AgainstScenario, AtMost};
 use crate::scenario::{Produce, Scenario, Work};
 
 const FLAT: Produce = Produce::FLAT_OUT;
 
-const PLAIN: Scenario =
-    Scenario { name: "", group: "", what: "", work: Work::Produce(FLAT), goals: &[], point: None };
+const PLAIN: Scenario = Scenario {
+    name: "",
+    group: "",
+    what: "",
+    layout: Layout::One,
+    work: Work::Produce(FLAT),
+    goals: &[],
+    point: None,
+};
 
 const FIRST: &str = "Produce and fetch";
 const LATENCY: &str = "Latency over rate";
@@ -18,6 +29,20 @@ const SCALE: &str = "Shapes of load";
 const MIXED: &str = "Reading beside writing";
 const LIFE: &str = "Start, stop, memory";
 const TOOLS: &str = "Kafka's own tool";
+const CLUSTER: &str = "Three nodes";
+const INTERRUPTIONS: &str = "How long producers wait";
+
+/// Name on the command line, and title.
+pub const GROUPS: &[(&str, &str)] = &[
+    ("first", FIRST),
+    ("shapes", SCALE),
+    ("latency", LATENCY),
+    ("mixed", MIXED),
+    ("tools", TOOLS),
+    ("life", LIFE),
+    ("cluster", CLUSTER),
+    ("interruptions", INTERRUPTIONS),
+];
 
 const fn at_rate(rate: u32) -> Work {
     Work::Produce(Produce { rate: Some(rate), ..FLAT })
@@ -49,6 +74,7 @@ pub const SCENARIOS: &[Scenario] = &[
         work: Work::Produce(Produce { partitions: 16, ..FLAT }),
         goals: &[Against(Throughput, 1.0, KafkaFsync), Against(Throughput, 1.0, Kafka)],
         point: Some((ThroughputOverPartitions, 16.0)),
+        ..PLAIN
     },
     Scenario {
         name: "latency-1000",
@@ -57,6 +83,7 @@ pub const SCENARIOS: &[Scenario] = &[
         work: at_rate(1_000),
         goals: &[AtMost(LatencyP50, 1.5), AtMost(LatencyP99, 3.0), Against(LatencyP99, 1.0, KafkaFsync)],
         point: Some((LatencyOverRate, 1_000.0)),
+        ..PLAIN
     },
     Scenario {
         name: "fetch-tail",
@@ -81,6 +108,7 @@ pub const SCENARIOS: &[Scenario] = &[
         work: Work::Produce(Produce { partitions: 100, ..FLAT }),
         goals: &[Against(Throughput, 1.0, Kafka)],
         point: Some((ThroughputOverPartitions, 100.0)),
+        ..PLAIN
     },
     Scenario {
         name: "produce-1000",
@@ -89,6 +117,7 @@ pub const SCENARIOS: &[Scenario] = &[
         work: Work::Produce(Produce { partitions: 1_000, ..FLAT }),
         goals: &[Against(Throughput, 1.0, Kafka)],
         point: Some((ThroughputOverPartitions, 1_000.0)),
+        ..PLAIN
     },
     Scenario {
         name: "produce-10000",
@@ -97,6 +126,7 @@ pub const SCENARIOS: &[Scenario] = &[
         work: Work::Produce(Produce { partitions: 10_000, ..FLAT }),
         goals: &[Against(Throughput, 1.0, Kafka)],
         point: Some((ThroughputOverPartitions, 10_000.0)),
+        ..PLAIN
     },
     Scenario {
         name: "produce-idempotent",
@@ -263,6 +293,19 @@ pub const SCENARIOS: &[Scenario] = &[
         goals: &[AtMost(Took, 3.0)],
         ..PLAIN
     },
+    cluster::PRODUCE_1,
+    cluster::PRODUCE_16,
+    cluster::PRODUCE_100,
+    cluster::LATENCY_1000,
+    cluster::FOLLOW,
+    interruptions::KILL_LEADER,
+    interruptions::KILL_TWO,
+    interruptions::KILL_BOTH,
+    interruptions::HANG_LEADER,
+    interruptions::MOVE_1,
+    interruptions::MOVE_1024,
+    interruptions::UNDISTURBED,
+    interruptions::KILL_CONTROLLER,
 ];
 
 #[cfg(test)]
@@ -289,5 +332,14 @@ mod tests {
         groups.dedup();
         let distinct: BTreeSet<_> = groups.iter().collect();
         assert_eq!(groups.len(), distinct.len());
+    }
+
+    #[test]
+    fn groups_have_names_of_their_own() {
+        let titles: BTreeSet<_> = SCENARIOS.iter().map(|scenario| scenario.group).collect();
+        assert_eq!(titles, GROUPS.iter().map(|(_, title)| *title).collect());
+        for (name, _) in GROUPS {
+            assert!(SCENARIOS.iter().all(|scenario| scenario.name != *name), "{name} is both");
+        }
     }
 }

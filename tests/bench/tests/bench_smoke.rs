@@ -41,7 +41,11 @@ fn bench(directory: &Path, arguments: &[&str]) -> (Outcome, String) {
 }
 
 fn medians(outcome: &Outcome, scenario: &str) -> Figures {
-    outcome.medians(scenario, System::Aquifer).unwrap_or_else(|| panic!("{scenario} was not measured"))
+    medians_of(System::Aquifer, outcome, scenario)
+}
+
+fn medians_of(system: System, outcome: &Outcome, scenario: &str) -> Figures {
+    outcome.medians(scenario, system).unwrap_or_else(|| panic!("{scenario} was not measured"))
 }
 
 fn figure(figures: &Figures, metric: Metric) -> f64 {
@@ -119,6 +123,35 @@ fn figures_agree_with_what_was_counted() {
 }
 
 #[test]
+fn a_cluster_is_measured_and_interrupted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let scenarios = ["cluster-produce-16", "kill-leader", "move-1", "kill-controller"];
+    let mut arguments = vec!["--quick", "--systems", "aquifer-mirror"];
+    arguments.extend(scenarios);
+    let (outcome, page) = bench(directory.path(), &arguments);
+
+    let of = |scenario, metric| figure(&medians_of(System::AquiferMirror, &outcome, scenario), metric);
+    for metric in PRODUCED {
+        assert!(of("cluster-produce-16", metric) > 0.0, "{metric:?} is zero");
+    }
+    for (scenario, metrics) in [
+        ("kill-leader", &[Metric::GapP50, Metric::GapP99, Metric::OthersGapP99][..]),
+        ("move-1", &[Metric::GapP50, Metric::MovedP50]),
+        ("kill-controller", &[Metric::GapP50]),
+    ] {
+        for metric in metrics.iter().chain(&[Metric::Counted]) {
+            assert!(of(scenario, *metric) > 0.0, "{scenario}: {metric:?} is zero");
+        }
+    }
+    // The megabyte that it was filled with, and what was written to it meanwhile.
+    assert!(of("move-1", Metric::Counted) > 1_024.0);
+    for scenario in scenarios {
+        assert!(page.contains(&format!("| {scenario} | aquifer-mirror |")), "{scenario}:\n{page}");
+    }
+    assert_eq!(outcome.conditions.systems.len(), 3, "a configuration for each layout");
+}
+
+#[test]
 fn what_does_not_exist_is_named() {
     let run = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_aquifer-bench")).arg("run").args(arguments).output();
@@ -128,4 +161,5 @@ fn what_does_not_exist_is_named() {
     };
     assert!(run(&["produce-2"]).contains("no scenario 'produce-2'"));
     assert!(run(&["--systems", "kafkaesque"]).contains("no system 'kafkaesque'"));
+    assert!(run(&["cluster-produce-1", "--systems", "aquifer"]).contains("aquifer-mirror"));
 }

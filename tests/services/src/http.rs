@@ -7,8 +7,11 @@ use tokio::net::TcpStream;
 /// Longest answer that is read.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Fetches `path` from loopback; enough HTTP for a health check.
-pub(crate) async fn get(port: u16, path: &str) -> io::Result<(u16, String)> {
+/// Fetches `path` from loopback; enough HTTP for a health check. The status and the body.
+///
+/// # Errors
+/// If nobody listens there, or it is no HTTP.
+pub async fn get(port: u16, path: &str) -> io::Result<(u16, String)> {
     get_from(Ipv4Addr::LOCALHOST, port, path).await
 }
 

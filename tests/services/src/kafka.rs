@@ -1,21 +1,28 @@
+mod configuration;
+
 use std::fs;
-use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use self::configuration::{Place, places};
 use crate::artifact::Artifact;
 use crate::process::Process;
-use crate::{ServiceError, free_ports, known_brokers, ready};
+use crate::{ServiceError, known_brokers, ready};
 
-/// It needs three to eight seconds.
+/// It needs three to eight seconds, several at once on few processors a multiple.
 const READY: Duration = Duration::from_secs(120);
 const STARTS: usize = 3;
 /// Any 16 bytes in Kafka's base64; the cluster lives as long as the test.
 const CLUSTER_ID: &str = "AquiferPeerKafka43100A";
+/// `process.roles` of a node that is a cluster by itself.
+const ALONE: &str = "broker,controller";
 
 /// How an Apache Kafka is started.
 #[derive(Clone, Debug)]
@@ -34,56 +41,92 @@ impl Default for KafkaConfig {
     }
 }
 
-/// A real Apache Kafka: one node that is broker and controller.
+/// A real Apache Kafka: one node, alone or of a cluster.
 #[derive(Debug)]
 pub struct Kafka {
     process: Process,
     lib: PathBuf,
-    port: u16,
-    directory: PathBuf,
+    place: Place,
     heap: String,
+    launched: Instant,
     start_took: Duration,
-    _temporary: Option<TempDir>,
+    _temporary: Option<Arc<TempDir>>,
 }
 
 impl Kafka {
     /// The version that `install.sh` installs.
     pub const VERSION: &str = "4.3.1";
 
-    /// Starts one and waits until it answers.
+    /// Starts one that is broker and controller, and waits until it answers.
     ///
     /// # Errors
     /// [`ServiceError::Missing`] if it is not installed.
     pub async fn start(config: &KafkaConfig) -> Result<Self, ServiceError> {
+        let mut nodes = Self::start_cluster(config, &[ALONE]).await?;
+        Ok(nodes.pop().expect("one node was asked for"))
+    }
+
+    /// Starts a node for each `process.roles`, numbered from 1, and waits until all answer and know each other.
+    ///
+    /// # Errors
+    /// [`ServiceError::Missing`] if it is not installed.
+    pub async fn start_cluster(config: &KafkaConfig, roles: &[&str]) -> Result<Vec<Self>, ServiceError> {
         let mut starts = 1;
         loop {
-            match Self::start_once(config).await {
+            match Self::start_once(config, roles).await {
+                // Another process may have taken a port meanwhile.
                 Err(ServiceError::Ended { .. }) if starts < STARTS => starts += 1,
                 result => return result,
             }
         }
     }
 
-    async fn start_once(config: &KafkaConfig) -> Result<Self, ServiceError> {
+    async fn start_once(config: &KafkaConfig, roles: &[&str]) -> Result<Vec<Self>, ServiceError> {
         let lib = Artifact::Kafka.find()?;
         let temporary = match config.directory {
             Some(_) => None,
-            None => Some(tempfile::tempdir().map_err(ServiceError::io("create a directory for Kafka"))?),
+            None => {
+                Some(Arc::new(tempfile::tempdir().map_err(ServiceError::io("create a directory for Kafka"))?))
+            }
         };
-        let directory = temporary.as_ref().map(TempDir::path).or(config.directory.as_deref());
-        let directory = directory.expect("one of both is given").to_owned();
-        let [port, controller] = free_ports();
-        configure(&directory, port, controller, &config.properties)
-            .map_err(ServiceError::io("configure Kafka"))?;
-        format(&lib, &directory)?;
-        let (process, start_took) = start(&lib, &directory, &config.heap, port).await?;
-        let heap = config.heap.clone();
-        Ok(Self { process, lib, port, directory, heap, start_took, _temporary: temporary })
+        let directory = temporary.as_ref().map(|temporary| temporary.path()).or(config.directory.as_deref());
+        let places = places(directory.expect("one of both is given"), roles);
+        for place in &places {
+            place.configure(&places, &config.properties).map_err(ServiceError::io("configure Kafka"))?;
+            format(&lib, &place.directory)?;
+        }
+        let brokers = places.iter().filter(|place| place.is_broker()).count();
+        let mut nodes = Vec::new();
+        for place in places {
+            nodes.push(Self {
+                process: launch(&lib, &place.directory, &config.heap)?,
+                lib: lib.clone(),
+                place,
+                heap: config.heap.clone(),
+                launched: Instant::now(),
+                start_took: Duration::ZERO,
+                _temporary: temporary.clone(),
+            });
+        }
+        for node in &mut nodes {
+            node.until_it_knows(brokers).await?;
+        }
+        Ok(nodes)
     }
 
     /// `127.0.0.1:PORT`, for `bootstrap.servers`.
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.place.port)
+    }
+
+    /// The port of that address; a node that is only a controller does not listen there.
+    pub fn port(&self) -> u16 {
+        self.place.port
+    }
+
+    /// False if it is only a controller.
+    pub fn is_broker(&self) -> bool {
+        self.place.is_broker()
     }
 
     /// Its process id, for `/proc`.
@@ -127,14 +170,44 @@ impl Kafka {
         self.process.kill();
     }
 
-    /// Starts it after [`Kafka::stop`] or [`Kafka::kill`], on the same port with the same data, and waits until
-    /// it answers.
+    /// True while its process lives.
+    pub fn runs(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+
+    /// Starts it after [`Kafka::stop`] or [`Kafka::kill`], on the same port with the same data.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch(&mut self) -> Result<(), ServiceError> {
+        self.launched = Instant::now();
+        self.process = launch(&self.lib, &self.place.directory, &self.heap)?;
+        Ok(())
+    }
+
+    /// As [`Kafka::launch`], and waits until it answers.
     ///
     /// # Errors
     /// If it does not become ready.
     pub async fn start_again(&mut self) -> Result<(), ServiceError> {
-        (self.process, self.start_took) = start(&self.lib, &self.directory, &self.heap, self.port).await?;
+        self.launch()?;
+        self.until_it_knows(1).await
+    }
+
+    /// Waits until a broker answers and knows so many brokers, itself included, or a controller listens.
+    ///
+    /// # Errors
+    /// If it does not come to that.
+    pub async fn until_it_knows(&mut self, brokers: usize) -> Result<(), ServiceError> {
+        let place = self.place.clone();
+        ready::wait(&mut self.process, READY, async || knows(&place, brokers).await).await?;
+        self.start_took = self.launched.elapsed();
         Ok(())
+    }
+
+    /// Whether it answers and knows so many brokers; whether it listens, if it is only a controller.
+    pub async fn knows(&self, brokers: usize) -> bool {
+        knows(&self.place, brokers).await
     }
 
     /// From the start of its JVM to the first answer, at its last start.
@@ -147,43 +220,26 @@ impl Kafka {
     /// # Errors
     /// If the file cannot be read.
     pub fn configuration(&self) -> Result<String, ServiceError> {
-        fs::read_to_string(self.directory.join("server.properties"))
-            .map_err(ServiceError::io("read Kafka's configuration"))
+        fs::read_to_string(self.place.properties()).map_err(ServiceError::io("read Kafka's configuration"))
+    }
+
+    /// What a controller noted last about the metadata quorum: JSON with `leaderId`, -1 while it knows of none, and
+    /// `leaderEpoch`.
+    ///
+    /// # Errors
+    /// If the file cannot be read; it is replaced at every election.
+    pub fn quorum_state(&self) -> Result<String, ServiceError> {
+        fs::read_to_string(self.place.data().join("__cluster_metadata-0/quorum-state"))
+            .map_err(ServiceError::io("read the state of Kafka's quorum"))
     }
 }
 
-fn configure(directory: &Path, port: u16, controller: u16, own: &[(String, String)]) -> io::Result<()> {
-    let data = directory.join("data");
-    fs::create_dir_all(&data)?;
-    let mut text = format!(
-        "process.roles=broker,controller\n\
-         node.id=1\n\
-         controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
-         controller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
-         log.dirs={}\n\
-         offsets.topic.replication.factor=1\n\
-         transaction.state.log.replication.factor=1\n\
-         transaction.state.log.min.isr=1\n\
-         share.coordinator.state.topic.replication.factor=1\n\
-         share.coordinator.state.topic.min.isr=1\n\
-         group.initial.rebalance.delay.ms=0\n",
-        data.display()
-    );
-    for (name, value) in own {
-        text.push_str(&format!("{name}={value}\n"));
+async fn knows(place: &Place, brokers: usize) -> bool {
+    if place.is_broker() {
+        known_brokers(place.port).await.is_ok_and(|known| known as usize >= brokers)
+    } else {
+        TcpStream::connect((Ipv4Addr::LOCALHOST, place.controller_port)).await.is_ok()
     }
-    fs::write(directory.join("server.properties"), text)?;
-    fs::write(
-        directory.join("log4j2.xml"),
-        "<Configuration status=\"WARN\">\n\
-         <Appenders><Console name=\"C\" target=\"SYSTEM_OUT\"><PatternLayout pattern=\"[%d] %p %m (%c)%n\"/></Console>\
-         </Appenders>\n\
-         <Loggers><Root level=\"INFO\"><AppenderRef ref=\"C\"/></Root></Loggers>\n\
-         </Configuration>\n",
-    )
 }
 
 fn java(lib: &Path, options: &[&str], class: &str) -> Command {
@@ -212,12 +268,7 @@ fn format(lib: &Path, directory: &Path) -> Result<(), ServiceError> {
     })
 }
 
-async fn start(
-    lib: &Path,
-    directory: &Path,
-    heap: &str,
-    port: u16,
-) -> Result<(Process, Duration), ServiceError> {
+fn launch(lib: &Path, directory: &Path, heap: &str) -> Result<Process, ServiceError> {
     let (most, least) = (format!("-Xmx{heap}"), format!("-Xms{heap}"));
     let logging = format!("-Dlog4j2.configurationFile={}", directory.join("log4j2.xml").display());
     let options = [
@@ -232,9 +283,5 @@ async fn start(
     ];
     let mut command = java(lib, &options, "kafka.Kafka");
     command.arg(directory.join("server.properties")).current_dir(directory);
-    let begun = Instant::now();
-    let mut process = Process::start("kafka", &command, &directory.join("server.log"))?;
-    ready::wait(&mut process, READY, async || known_brokers(port).await.is_ok_and(|brokers| brokers > 0))
-        .await?;
-    Ok((process, begun.elapsed()))
+    Process::start("kafka", &command, &directory.join("server.log"))
 }

@@ -4,7 +4,7 @@
 //! ```text
 //!   install.sh ──> cache ($AQUIFER_TEST_CACHE)      once per machine
 //!                    │
-//!   Minio::start  Hdfs::start  HaHdfs::start  Kdc::start  Kafka::start  python  kcat   Proxy: an HTTP proxy with faults on demand
+//!   Minio::start  Hdfs::start  HaHdfs::start  Kdc::start  Kafka::start  Kafka::start_cluster  python  kcat   Proxy: an HTTP proxy with faults on demand
 //!                    │
 //!                 Process     killed on drop, and by the kernel should the test die
 //! ```
@@ -34,10 +34,11 @@ mod skip;
 
 pub use artifact::{Artifact, kcat, python};
 pub use hdfs::{HaHdfs, Hdfs};
+pub use http::get as http_get;
 pub use kafka::{Kafka, KafkaConfig};
 pub use kdc::{Kdc, Protection};
 pub use minio::Minio;
-pub use ports::{free_port, free_ports};
+pub use ports::{free_port, free_ports, many_free_ports};
 pub use private_ca::PrivateCa;
 pub use process::Process;
 pub use proxy::{Fault, Proxy};

@@ -18,6 +18,14 @@ pub fn free_port() -> u16 {
 /// # Panics
 /// If a thousand guesses find none.
 pub fn free_ports<const N: usize>() -> [u16; N] {
+    many_free_ports(N).try_into().expect("as many as were asked for")
+}
+
+/// As [`free_ports`], as many as the caller knows when it runs.
+///
+/// # Panics
+/// If a thousand guesses find too few.
+pub fn many_free_ports(count: usize) -> Vec<u16> {
     let random = Random::from_os();
     // All are held until all are found, so that they differ.
     let held: Vec<TcpListener> = (0..1000)
@@ -25,10 +33,10 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
             let port = PORTS.start + random.below(PORTS.len() as u64) as u16;
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
         })
-        .take(N)
+        .take(count)
         .collect();
-    let mut ports = held.iter().map(|listener| listener.local_addr().expect("it is bound").port());
-    std::array::from_fn(|_| ports.next().expect("no free port below 32000 on this machine"))
+    assert_eq!(held.len(), count, "too few free ports below 32000 on this machine");
+    held.iter().map(|listener| listener.local_addr().expect("it is bound").port()).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aquifer_services::{Hdfs, Kafka, KafkaConfig, Minio, or_skip};
+use aquifer_services::{Hdfs, Kafka, KafkaConfig, Minio, known_brokers, or_skip};
 use tokio::net::TcpStream;
 
 #[tokio::test]
@@ -38,4 +38,18 @@ async fn kafka_starts_and_keeps_its_topics() {
     kafka.restart().await.expect("it starts again");
     let stream = tokio::time::timeout(Duration::from_secs(5), TcpStream::connect(kafka.bootstrap())).await;
     assert!(stream.is_ok_and(|stream| stream.is_ok()));
+}
+
+#[tokio::test]
+async fn kafka_starts_as_a_cluster() {
+    let roles = ["controller", "broker", "broker"];
+    let Some(mut nodes) = or_skip(Kafka::start_cluster(&KafkaConfig::default(), &roles).await) else {
+        return;
+    };
+    assert_eq!(nodes.iter().map(Kafka::is_broker).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(known_brokers(nodes[1].port()).await.expect("it answers"), 2);
+    assert!(nodes[0].quorum_state().expect("it noted who leads").contains("\"leaderId\":1"));
+    nodes[2].kill();
+    assert!(!nodes[2].runs());
+    nodes[2].start_again().await.expect("it starts again");
 }

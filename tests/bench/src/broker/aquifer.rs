@@ -1,12 +1,15 @@
+mod configuration;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use aquifer_services::{Minio, Process, ServiceError, free_ports, known_brokers};
-use tokio::time::{Instant, sleep};
+use aquifer_services::{Minio, Process, ServiceError, http_get, known_brokers};
+use tokio::time::{Instant, sleep, timeout};
 
+use self::configuration::{Place, make_certificates, places};
 use crate::BenchError;
 
 /// The variable that names a binary.
@@ -17,93 +20,157 @@ const PROFILES: [&str; 2] = ["release", "fast"];
 const LIMIT: Duration = Duration::from_secs(120);
 /// Between two looks at a starting node: start times are tenths of seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// For an answer of a node that may have died.
+const ANSWER: Duration = Duration::from_secs(2);
 const STARTS: usize = 3;
 const BUCKET: &str = "aquifer";
 
+/// A MinIO for nodes to keep their objects in.
+pub(super) async fn store() -> Result<Minio, BenchError> {
+    let minio = Minio::start().await?;
+    minio.create_bucket(BUCKET);
+    Ok(minio)
+}
+
 /// A node of the `aquifer` binary.
 #[derive(Debug)]
-pub(crate) struct Aquifer {
+pub(super) struct Aquifer {
     process: Process,
-    directory: PathBuf,
     binary: PathBuf,
-    port: u16,
+    place: Place,
+    launched: Instant,
     start_took: Duration,
-    // Below the process: the store goes last.
-    _minio: Option<Minio>,
 }
 
 impl Aquifer {
-    pub(crate) async fn start_on_minio(directory: &Path) -> Result<Self, BenchError> {
-        let minio = Minio::start().await?;
-        minio.create_bucket(BUCKET);
-        Self::start(directory, Some(minio)).await
-    }
-
-    /// On `minio`, or on a directory.
-    pub(crate) async fn start(directory: &Path, minio: Option<Minio>) -> Result<Self, BenchError> {
+    /// A node for each `process.roles`, on `minio` or on a directory that they share.
+    pub(super) async fn start(
+        roles: &[&str],
+        directory: &Path,
+        wal_size: Option<&str>,
+        minio: Option<&Minio>,
+    ) -> Result<Vec<Self>, BenchError> {
         let binary = find_binary()?;
+        if roles.len() > 1 {
+            make_certificates(&binary, directory, roles.len())?;
+        }
         let mut starts = 1;
         loop {
-            let [port, http] = free_ports();
-            configure(directory, port, http, minio.as_ref())
-                .map_err(BenchError::io(format!("configure a node in {}", directory.display())))?;
-            match started(&binary, directory, port).await {
-                // Another process may have taken the port meanwhile.
+            match Self::start_once(&binary, roles, directory, wal_size, minio).await {
+                // Another process may have taken a port meanwhile.
                 Err(BenchError::Service(ServiceError::Ended { .. })) if starts < STARTS => starts += 1,
-                Err(error) => return Err(error),
-                Ok((process, start_took)) => {
-                    let directory = directory.to_owned();
-                    return Ok(Self { process, directory, binary, port, start_took, _minio: minio });
-                }
+                started => return started,
             }
         }
     }
 
-    pub(crate) fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+    async fn start_once(
+        binary: &Path,
+        roles: &[&str],
+        directory: &Path,
+        wal_size: Option<&str>,
+        minio: Option<&Minio>,
+    ) -> Result<Vec<Self>, BenchError> {
+        let places = places(directory, roles);
+        for place in &places {
+            place
+                .configure(&places, directory, wal_size, minio)
+                .map_err(BenchError::io(format!("configure a node in {}", directory.display())))?;
+        }
+        let brokers = places.iter().filter(|place| place.is_broker()).count();
+        let mut nodes = Vec::new();
+        for place in places {
+            let (launched, process) = (Instant::now(), launch(binary, &place)?);
+            let binary = binary.to_owned();
+            nodes.push(Self { process, binary, place, launched, start_took: Duration::ZERO });
+        }
+        for node in &mut nodes {
+            node.until_it_knows(brokers).await?;
+        }
+        Ok(nodes)
     }
 
-    pub(crate) fn process_id(&self) -> u32 {
+    pub(super) fn port(&self) -> u16 {
+        self.place.port
+    }
+
+    pub(super) fn is_broker(&self) -> bool {
+        self.place.is_broker()
+    }
+
+    pub(super) fn process_id(&self) -> u32 {
         self.process.id()
     }
 
-    pub(crate) fn start_took(&self) -> Duration {
+    pub(super) fn start_took(&self) -> Duration {
         self.start_took
     }
 
-    pub(crate) fn configuration(&self) -> Result<String, BenchError> {
-        let path = properties(&self.directory);
+    pub(super) fn configuration(&self) -> Result<String, BenchError> {
+        let path = self.place.properties();
         fs::read_to_string(&path).map_err(BenchError::io(format!("read {}", path.display())))
     }
 
-    pub(crate) async fn stop(&mut self) -> Result<Duration, BenchError> {
-        let asked = Instant::now();
-        if self.process.stop(LIMIT).await {
-            return Ok(asked.elapsed());
-        }
-        Err(BenchError::Wrong(format!(
-            "aquifer did not stop in {LIMIT:?}; its log is {}",
-            self.process.log().display()
-        )))
+    /// True if it stopped by itself.
+    pub(super) async fn stop(&mut self) -> bool {
+        self.process.stop(LIMIT).await
     }
 
-    pub(crate) fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         self.process.kill();
     }
 
-    pub(crate) async fn start_again(&mut self) -> Result<(), BenchError> {
-        (self.process, self.start_took) = started(&self.binary, &self.directory, self.port).await?;
+    pub(super) fn runs(&mut self) -> bool {
+        self.process.ended().is_none()
+    }
+
+    pub(super) fn launch(&mut self) -> Result<(), BenchError> {
+        self.launched = Instant::now();
+        self.process = launch(&self.binary, &self.place)?;
         Ok(())
+    }
+
+    /// Waits until it does.
+    pub(super) async fn until_it_knows(&mut self, brokers: usize) -> Result<(), BenchError> {
+        while !self.knows(brokers).await {
+            if self.process.ended().is_some() {
+                return Err(self.process.ended_error().into());
+            }
+            if self.launched.elapsed() > LIMIT {
+                let log = self.process.log().display();
+                return Err(BenchError::Wrong(format!(
+                    "aquifer did not answer in {LIMIT:?}; its log is {log}"
+                )));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        self.start_took = self.launched.elapsed();
+        Ok(())
+    }
+
+    /// Whether it answers and knows so many brokers; whether it is ready, if it is only a controller.
+    pub(super) async fn knows(&self, brokers: usize) -> bool {
+        if self.is_broker() {
+            known_brokers(self.place.port).await.is_ok_and(|known| known as usize >= brokers)
+        } else {
+            http_get(self.place.http, "/readyz").await.is_ok_and(|(status, _)| status == 200)
+        }
+    }
+
+    /// A metric without labels; None while the node does not answer.
+    pub(super) async fn metric(&self, name: &str) -> Option<u64> {
+        let (_, page) = timeout(ANSWER, http_get(self.place.http, "/metrics")).await.ok()?.ok()?;
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
     }
 }
 
 /// True if the binary is the user's choice, and not of this tree.
-pub(crate) fn is_named() -> bool {
+pub(super) fn is_named() -> bool {
     env::var_os(NAMED).is_some()
 }
 
 /// The binary that is measured: `AQUIFER_BIN`, or the one that cargo built last for speed.
-pub(crate) fn find_binary() -> Result<PathBuf, BenchError> {
+pub(super) fn find_binary() -> Result<PathBuf, BenchError> {
     if let Some(path) = env::var_os(NAMED) {
         let path = PathBuf::from(path);
         return if path.is_file() { Ok(path) } else { Err(BenchError::NoBinary(path.display().to_string())) };
@@ -120,54 +187,8 @@ pub(crate) fn find_binary() -> Result<PathBuf, BenchError> {
         .ok_or_else(|| BenchError::NoBinary(built.map(|path| path.display().to_string()).join(" and ")))
 }
 
-fn properties(directory: &Path) -> PathBuf {
-    directory.join("node.properties")
-}
-
-/// What has no default, and ports of its own; all else is as it comes, but that deleted topics leave the disk
-/// after ten seconds, as Kafka's do here: a long benchmark has to fit on it.
-fn configure(directory: &Path, port: u16, http: u16, minio: Option<&Minio>) -> std::io::Result<()> {
-    fs::create_dir_all(directory)?;
-    let under = |name: &str| directory.join(name).display().to_string();
-    let store = match minio {
-        None => format!("store.url=file://{}", under("store")),
-        Some(minio) => format!(
-            "store.url=s3://{BUCKET}/bench\nstore.s3.endpoint={}\nstore.s3.access.key={key}\nstore.s3.secret.key={key}",
-            minio.endpoint(),
-            key = Minio::ACCESS_KEY
-        ),
-    };
-    let text = format!(
-        "node.id=1\n\
-         listeners=PLAINTEXT://127.0.0.1:{port}\n\
-         http.listen=127.0.0.1:{http}\n\
-         metadata.dir={}\n\
-         wal.dir={}\n\
-         {store}\n\
-         store.delete.delay.ms=10000\n",
-        under("metadata"),
-        under("wal"),
-    );
-    fs::write(properties(directory), text)
-}
-
-async fn started(binary: &Path, directory: &Path, port: u16) -> Result<(Process, Duration), BenchError> {
+fn launch(binary: &Path, place: &Place) -> Result<Process, BenchError> {
     let mut command = Command::new(binary);
-    command.args(["serve", "--config"]).arg(properties(directory));
-    let log = directory.join("node.log");
-    let begun = Instant::now();
-    let mut process = Process::start("aquifer", &command, &log)?;
-    while !known_brokers(port).await.is_ok_and(|brokers| brokers > 0) {
-        if process.ended().is_some() {
-            return Err(process.ended_error().into());
-        }
-        if begun.elapsed() > LIMIT {
-            return Err(BenchError::Wrong(format!(
-                "aquifer did not answer in {LIMIT:?}; its log is {}",
-                log.display()
-            )));
-        }
-        sleep(LOOK_EVERY).await;
-    }
-    Ok((process, begun.elapsed()))
+    command.args(["serve", "--config"]).arg(place.properties());
+    Ok(Process::start("aquifer", &command, &place.directory.join("node.log"))?)
 }

@@ -20,6 +20,22 @@ const LEAST_QUEUE_KIB: usize = 2 << 10;
 /// Latency: a record leaves when it comes.
 const AT_RATE: &[(&str, &str)] = &[("acks", "all"), ("linger.ms", "0")];
 
+/// Interruptions: a record leaves when it comes, and a new leader is found within moments. librdkafka's own pace of looking
+/// would be measured otherwise. As `tests/faults/scripts/steady.py`.
+const STEADY: &[(&str, &str)] = &[
+    ("acks", "all"),
+    ("linger.ms", "0"),
+    ("enable.idempotence", "true"),
+    // A dead host says nothing: what was sent to it is given up after a second, not after the usual half minute.
+    ("request.timeout.ms", "1000"),
+    ("socket.timeout.ms", "2000"),
+    ("reconnect.backoff.ms", "10"),
+    ("reconnect.backoff.max.ms", "100"),
+    ("retry.backoff.ms", "20"),
+    ("topic.metadata.refresh.fast.interval.ms", "20"),
+    ("topic.metadata.refresh.interval.ms", "200"),
+];
+
 /// Consumers read every offset once, and need no group.
 const CONSUMER: &[(&str, &str)] = &[
     ("group.id", "aquifer-bench"),
@@ -35,6 +51,10 @@ pub(super) fn producer(bootstrap: &str, produce: &Produce) -> ClientConfig {
     config.set("compression.type", produce.compression);
     config.set("enable.idempotence", if produce.idempotent { "true" } else { "false" });
     config
+}
+
+pub(super) fn steady(bootstrap: &str) -> ClientConfig {
+    client(bootstrap, STEADY)
 }
 
 pub(super) fn consumer(bootstrap: &str) -> ClientConfig {
@@ -65,6 +85,7 @@ pub(crate) fn shown() -> Vec<(String, String)> {
             format!("{} queue.buffering.max.kbytes={QUEUE_KIB}", list(FLAT_OUT)),
         ),
         ("producer, at a rate".to_owned(), list(AT_RATE)),
+        ("producer, of interruptions".to_owned(), list(STEADY)),
         ("consumer".to_owned(), list(CONSUMER)),
     ]
 }

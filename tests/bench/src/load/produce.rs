@@ -146,7 +146,7 @@ impl Producers {
 
 /// The load has a thread of its own and keeps a schedule that tokio's timer is too coarse for.
 #[expect(clippy::disallowed_methods, reason = "a schedule of tenths of milliseconds, on a thread of its own")]
-fn pause(span: Duration) {
+pub(super) fn pause(span: Duration) {
     if !span.is_zero() {
         std::thread::sleep(span);
     }

@@ -8,7 +8,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 
-use super::options;
+use super::{Watch, options};
 use crate::BenchError;
 
 /// Kafka needs a while for thousands of partitions.
@@ -24,16 +24,17 @@ pub(crate) struct Topic {
 }
 
 impl Topic {
-    /// Creates it and waits until all its partitions can be written.
+    /// Creates it, with so many copies, and waits until all its partitions can be written.
     pub(crate) fn create(
         runtime: &Runtime,
         bootstrap: &str,
         name: &str,
         partitions: i32,
+        copies: i32,
     ) -> Result<Self, BenchError> {
         let topic = Self { bootstrap: bootstrap.to_owned(), name: name.to_owned(), partitions };
         let admin = topic.admin()?;
-        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(copies));
         let what = format!("create topic {name} of {partitions} partitions");
         let results = runtime.block_on(admin.create_topics([&new], &limits()));
         let results = results.map_err(BenchError::client(&what))?;
@@ -55,6 +56,11 @@ impl Topic {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A client that looks at who leads it.
+    pub(crate) fn watch(&self) -> Result<Watch, BenchError> {
+        Ok(Watch::new(self.client()?, self))
     }
 
     /// First and end offset of each partition.
@@ -91,14 +97,10 @@ impl Topic {
     }
 
     async fn led(&self) -> Result<(), BenchError> {
-        let client = self.client()?;
+        let watch = self.watch()?;
         let deadline = Instant::now() + LIMIT;
         while Instant::now() < deadline {
-            let metadata = client.fetch_metadata(Some(&self.name), LIMIT);
-            let metadata = metadata.map_err(BenchError::client(format!("ask for {}", self.name)))?;
-            let led = metadata.topics().first().map_or(0, |topic| {
-                topic.partitions().iter().filter(|partition| partition.leader() >= 0).count()
-            });
+            let led = watch.look()?.partitions.iter().filter(|partition| partition.leader >= 0).count();
             if led == self.partitions as usize {
                 return Ok(());
             }

@@ -7,6 +7,7 @@ use super::MEGA;
 use crate::BenchError;
 use crate::broker::Broker;
 use crate::figures::{Figures, Metric};
+use crate::layout::Layout;
 use crate::load::{Producers, Topic};
 use crate::meter::Meter;
 use crate::scenario::Produce;
@@ -27,12 +28,13 @@ impl Fresh {
     fn start(station: &Station, settings: &Settings) -> Result<Self, BenchError> {
         let directory = tempfile::tempdir_in(&settings.directory)
             .map_err(BenchError::io("create a directory for a fresh broker"))?;
-        let broker = Broker::start(station.system, station.runtime(), directory.path(), &settings.heap)?;
+        let broker =
+            Broker::start(station.system, Layout::One, station.runtime(), directory.path(), &settings.sizes)?;
         Ok(Self { broker, _directory: directory })
     }
 
     fn loaded(&self, station: &Station, settings: &Settings) -> Result<(Topic, Producers), BenchError> {
-        let topic = Topic::create(station.runtime(), &self.broker.bootstrap(), "life", 1)?;
+        let topic = Topic::create(station.runtime(), &self.broker.bootstrap(), "life", 1, 1)?;
         let mut producers = Producers::open(&topic, &Produce::FLAT_OUT)?;
         producers.run(settings.span())?;
         Ok((topic, producers))
@@ -42,7 +44,7 @@ impl Fresh {
 pub(super) fn at_rest(station: &Station, settings: &Settings) -> Result<Figures, BenchError> {
     let fresh = Fresh::start(station, settings)?;
     station.pause(settings.span());
-    let meter = Meter::of(fresh.broker.process_id());
+    let meter = Meter::of(fresh.broker.process_ids());
     Ok(Figures::default()
         .with(Metric::Memory, meter.resident_bytes()? / MEGA)
         .with(Metric::PeakMemory, meter.peak_bytes()? / MEGA))
@@ -64,10 +66,10 @@ pub(super) fn stop(station: &Station, settings: &Settings) -> Result<Figures, Be
 /// What partitions cost when nobody uses them.
 pub(super) fn partitions(station: &Station, count: i32, settings: &Settings) -> Result<Figures, BenchError> {
     let mut fresh = Fresh::start(station, settings)?;
-    let meter = Meter::of(fresh.broker.process_id());
+    let meter = Meter::of(fresh.broker.process_ids());
     let alone = meter.resident_bytes()?;
     let begun = Instant::now();
-    let topic = Topic::create(station.runtime(), &fresh.broker.bootstrap(), "many", count)?;
+    let topic = Topic::create(station.runtime(), &fresh.broker.bootstrap(), "many", count, 1)?;
     let created = begun.elapsed();
     // What follows the creation, such as a first snapshot, is over by then.
     station.pause(settings.span());
@@ -91,7 +93,7 @@ pub(super) fn partitions(station: &Station, count: i32, settings: &Settings) -> 
 pub(super) fn restart_after_kill(station: &Station, settings: &Settings) -> Result<Figures, BenchError> {
     let mut fresh = Fresh::start(station, settings)?;
     let (topic, producers) = fresh.loaded(station, settings)?;
-    fresh.broker.kill();
+    fresh.broker.kill(1);
     let acknowledged = producers.tally().acknowledged;
     drop(producers);
     let begun = Instant::now();

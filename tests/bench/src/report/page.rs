@@ -86,7 +86,7 @@ fn goals(text: &mut String, outcome: &Outcome) {
     let mut rows = String::new();
     for scenario in SCENARIOS {
         for goal in scenario.goals {
-            let met = match goal.met(scenario.name, outcome) {
+            let met = match goal.met(scenario, outcome) {
                 Some(true) => "met",
                 Some(false) => "**not met**",
                 None => continue,
@@ -121,6 +121,9 @@ fn conditions(text: &mut String, conditions: &Conditions) {
         machine.kernel,
         machine.disk,
     );
+    if conditions.rounds > 0 {
+        let _ = writeln!(text, "| rounds of an event | {} |", conditions.rounds);
+    }
     for (name, value) in conditions.versions.iter().chain(&conditions.client) {
         let _ = writeln!(text, "| {name} | {value} |");
     }
