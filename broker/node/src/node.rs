@@ -13,7 +13,7 @@ use aquifer_mirror::{OwnCopies, PeerCopies, Takeovers};
 use aquifer_partition::{Partitions, PartitionsConfig};
 use aquifer_quorum::Quorum;
 use aquifer_rebalancing::{depart, until_others_have_stopped};
-use aquifer_runtime::{Clock, Failure, OnEnd, Random, TaskGroup};
+use aquifer_runtime::{Clock, Failure, OnEnd, Pool, Random, TaskGroup};
 use aquifer_server::{Limits, Server, ServerConfig, Services};
 use aquifer_stream::{Durability, Streams, StreamsConfig, StreamsParts};
 use aquifer_types::{BrokerEpoch, ClusterId, NodeId};
@@ -360,6 +360,7 @@ impl Ground {
             metadata: metadata.clone(),
             partitions: partitions.clone(),
             groups: groups.clone(),
+            readers: Pool::start("aquifer-read")?,
         };
         let server = Server::start(server_config(&settings, storage, node), sockets, services, serving);
         let layers = BrokerLayers { server, streams: streams.clone(), store, takeovers };

@@ -13,7 +13,7 @@ use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aquifer_runtime::CancellationToken;
@@ -53,6 +53,24 @@ pub(crate) struct Peer {
     pub(crate) listener: Arc<str>,
     /// Address.
     pub(crate) ip: IpAddr,
+    /// Whether it ever fetched.
+    fetches: AtomicBool,
+}
+
+impl Peer {
+    pub(crate) fn new(listener: Arc<str>, ip: IpAddr) -> Self {
+        Self { listener, ip, fetches: AtomicBool::new(false) }
+    }
+
+    /// Tells that it asks for records.
+    pub(crate) fn fetching(&self) {
+        self.fetches.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it ever asked for records; clients have a connection of its own for that.
+    pub(crate) fn fetches(&self) -> bool {
+        self.fetches.load(Ordering::Relaxed)
+    }
 }
 
 /// Why a connection ended other than by its peer.

@@ -8,7 +8,7 @@ use aquifer_client::MetadataClient;
 use aquifer_coordinator::Groups;
 use aquifer_image::Image;
 use aquifer_partition::Partitions;
-use aquifer_runtime::{Clock, OnEnd, Random, TaskGroup};
+use aquifer_runtime::{Clock, OnEnd, Pool, Random, TaskGroup};
 use futures::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, info, warn};
@@ -35,6 +35,8 @@ pub struct Services {
     pub partitions: Partitions,
     /// Consumer groups.
     pub groups: Groups,
+    /// Threads for connections that fetch: moving what they read must hold up no producer, heartbeat or vote.
+    pub readers: Pool,
 }
 
 /// The Kafka server of a node. Cheap to clone.
@@ -116,13 +118,15 @@ impl Server {
             }
         };
         metrics.connections.add(1);
-        let peer = Arc::new(Peer { listener, ip });
+        let peer = Arc::new(Peer::new(listener, ip));
         let context = inner.context.clone();
         // A token of its own: polling it for each request must not meet other connections at one lock.
         let stopping = inner.tasks.stopping().child_token();
         inner.tasks.spawn("kafka connection", OnEnd::Continue, async move {
             let _counted = counted;
             let served = connection::serve(context.clone(), peer.clone(), reader, writer, stopping);
+            let fetches = peer.clone();
+            let served = context.services.readers.run(served, move || fetches.fetches());
             match AssertUnwindSafe(served).catch_unwind().await {
                 Ok(Ok(())) => debug!(peer = %peer.ip, "connection closed"),
                 Ok(Err(error)) => report(&context, &peer, &error),

@@ -72,9 +72,9 @@ async fn everything_written_comes_back_on_hdfs() {
     everything_comes_back(&[("store.url", &url)]).await;
 }
 
-/// The replay's size; several GB on demand, fewer in CI.
+/// The replay's size: several GB, more on demand.
 fn replay_megabytes() -> String {
-    std::env::var("AQUIFER_COMPAT_REPLAY_MB").unwrap_or_else(|_| "1000".to_owned())
+    std::env::var("AQUIFER_COMPAT_REPLAY_MB").unwrap_or_else(|_| "3000".to_owned())
 }
 
 #[tokio::test]

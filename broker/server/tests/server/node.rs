@@ -12,7 +12,7 @@ use aquifer_image::{Endpoint, Outcome, RegisterBroker, SecurityProtocol};
 use aquifer_objects::StoreOptions;
 use aquifer_partition::{Partitions, PartitionsConfig};
 use aquifer_quorum::{Formation, MemoryStorage, Quorum, QuorumConfig, Router, Storage};
-use aquifer_runtime::{Clock, Random, TaskGroup};
+use aquifer_runtime::{Clock, Pool, Random, TaskGroup};
 use aquifer_server::{Server, ServerConfig, Services};
 use aquifer_stream::{Streams, StreamsConfig, StreamsParts};
 use aquifer_types::{DiskId, NodeId};
@@ -85,7 +85,8 @@ impl Node {
             random.clone(),
             &tasks,
         );
-        let services = Services { clock, random, metadata: metadata.clone(), partitions, groups };
+        let services =
+            Services { clock, random, metadata: metadata.clone(), partitions, groups, readers: Pool::none() };
         let server = Server::start(config, Vec::new(), services, &tasks);
         Self { server, metadata, tasks, disk }
     }

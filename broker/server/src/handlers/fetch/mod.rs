@@ -26,6 +26,7 @@ const IDS_FROM: i16 = 13;
 const MAX_WAIT: Duration = Duration::from_secs(300);
 
 fn handle(mut call: Call) -> Answer {
+    call.peer.fetching();
     let request = match call.decode::<FetchRequest>() {
         Ok(request) => request,
         Err(refusal) => return Answer::Ready(Err(refusal)),
