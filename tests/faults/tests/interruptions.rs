@@ -18,10 +18,8 @@ const OVER: u32 = 50;
 const AFTER: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// `AQUIFER_FAULTS_ROUNDS` asks for another number.
 fn rounds() -> u32 {
-    let asked = env::var("AQUIFER_FAULTS_ROUNDS").ok().and_then(|text| text.parse().ok());
-    asked.unwrap_or_else(|| Scale::chosen().of(3, 100))
+    aquifer_faults::rounds(3, 100)
 }
 
 /// Nodes end, all at once.
