@@ -94,12 +94,10 @@ async fn a_log_that_closes_in_the_middle_of_a_roll_that_nobody_ends_gives_up_soo
     let mut cluster = Cluster::new(6, 3, 2).await;
     cluster.append(100);
     assert!(committed(&cluster, 0).await);
-    cluster.hosts[0].wire.stick();
-    cluster.append(100);
-    assert!(landed(&cluster, 1).await);
     cluster.wal.freeze().await.expect("alive");
+    cluster.append(100);
     let closed = timeout(Duration::from_secs(2), cluster.wal.close()).await.expect("soon");
-    assert!(closed.is_err(), "not all of it was acknowledged");
+    assert!(closed.is_err(), "not all of it was written");
 }
 
 #[tokio::test(start_paused = true)]
