@@ -81,6 +81,11 @@ impl<C: Copies + 'static> Takeovers<C> {
         Self { recoverer, tell_blocked }
     }
 
+    /// The brokers that there are.
+    pub fn brokers(&self) -> Vec<NodeId> {
+        self.recoverer.metadata.image().brokers().map(|broker| broker.node).collect()
+    }
+
     /// Whether another broker lives and has still to end what an earlier process of it left.
     pub fn is_left_to_itself(&self, owner: NodeId) -> bool {
         let image = self.recoverer.metadata.image();

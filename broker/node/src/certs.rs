@@ -25,8 +25,18 @@ const LAST_YEAR: i32 = 2126;
 pub(crate) enum CertsError {
     #[error("{path}: {source}")]
     File { path: PathBuf, source: io::Error },
-    #[error("{path} exists already; remove it first if node {node} should get a new certificate")]
+    #[error(
+        "{path} exists already; remove it first if node {node} should get a new certificate, or leave {node} out of --nodes"
+    )]
     Exists { path: PathBuf, node: u32 },
+    #[error("--nodes names {0} twice")]
+    Twice(u32),
+    #[error("--nodes names {0}: node ids go up to {max}", max = NodeId::MAX)]
+    NoId(u32),
+    #[error(
+        "{there} is there without {missing}: bring it from where the CA was made, or begin another CA with --dir and an empty directory"
+    )]
+    HalfCa { there: PathBuf, missing: PathBuf },
     #[error("{path} is not the key of a CA that `aquifer certs` made: {source}")]
     Ca { path: PathBuf, source: rcgen::Error },
     #[error("a certificate could not be made: {0}")]
@@ -38,10 +48,14 @@ pub(crate) enum CertsError {
 /// # Errors
 /// Nothing that exists is overwritten.
 pub(crate) fn make(dir: &Path, nodes: &[u32]) -> Result<(), CertsError> {
+    check_nodes(dir, nodes)?;
     fs::create_dir_all(dir).map_err(file(dir))?;
     let (certificate, key) = (dir.join("ca.pem"), dir.join("ca.key"));
-    if !certificate.exists() {
-        make_ca(&certificate, &key)?;
+    match (certificate.exists(), key.exists()) {
+        (true, true) => {}
+        (false, false) => make_ca(&certificate, &key)?,
+        (true, false) => return Err(CertsError::HalfCa { there: certificate, missing: key }),
+        (false, true) => return Err(CertsError::HalfCa { there: key, missing: certificate }),
     }
     let ca = fs::read_to_string(&certificate).map_err(file(&certificate))?;
     let ca_key = fs::read_to_string(&key).map_err(file(&key))?;
@@ -49,11 +63,8 @@ pub(crate) fn make(dir: &Path, nodes: &[u32]) -> Result<(), CertsError> {
     // The CA was made here, so its name and its key are all that a signature needs of it.
     let issuer = Issuer::new(ca_params()?, KeyPair::from_pem(&ca_key).map_err(unfit)?);
     for &node in nodes {
+        let keystore = keystore(dir, node);
         let place = dir.join(format!("node-{node}"));
-        let keystore = place.join("keystore.pem");
-        if keystore.exists() {
-            return Err(CertsError::Exists { path: keystore, node });
-        }
         fs::create_dir_all(&place).map_err(file(&place))?;
         let key = KeyPair::generate()?;
         let signed = node_params(node)?.signed_by(&key, &issuer)?;
@@ -61,6 +72,27 @@ pub(crate) fn make(dir: &Path, nodes: &[u32]) -> Result<(), CertsError> {
         write(&keystore, &format!("{}{}", key.serialize_pem(), signed.pem()), 0o600)?;
     }
     Ok(())
+}
+
+/// All of them can get one: none is made where another is refused.
+fn check_nodes(dir: &Path, nodes: &[u32]) -> Result<(), CertsError> {
+    for (at, &node) in nodes.iter().enumerate() {
+        if NodeId(node) > NodeId::MAX {
+            return Err(CertsError::NoId(node));
+        }
+        if nodes[..at].contains(&node) {
+            return Err(CertsError::Twice(node));
+        }
+        let path = keystore(dir, node);
+        if path.exists() {
+            return Err(CertsError::Exists { path, node });
+        }
+    }
+    Ok(())
+}
+
+fn keystore(dir: &Path, node: u32) -> PathBuf {
+    dir.join(format!("node-{node}")).join("keystore.pem")
 }
 
 fn ca_params() -> Result<CertificateParams, CertsError> {
@@ -149,5 +181,20 @@ mod tests {
         make(dir.path(), &[1]).expect("made");
         let error = make(dir.path(), &[1]).expect_err("refused").to_string();
         assert!(error.contains("node-1/keystore.pem exists already"), "{error}");
+        make(dir.path(), &[2, 1]).expect_err("refused");
+        assert!(!dir.path().join("node-2").exists(), "none is made where another is refused");
+    }
+
+    #[test]
+    fn what_cannot_be_right_is_refused_with_a_remedy_and_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let refused = |nodes: &[u32]| make(dir.path(), nodes).expect_err("refused").to_string();
+        assert_eq!(refused(&[3, 4, 3]), "--nodes names 3 twice");
+        assert!(refused(&[u32::MAX]).contains("node ids go up to"));
+        assert_eq!(fs::read_dir(dir.path()).expect("it is there").count(), 0);
+        make(dir.path(), &[1]).expect("made");
+        fs::remove_file(dir.path().join("ca.key")).expect("it was made");
+        let error = refused(&[2]);
+        assert!(error.contains("ca.key: bring it from where the CA was made"), "{error}");
     }
 }

@@ -4,6 +4,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::options::Format;
 
+/// Where a quickstart goes that names no directory.
+pub(crate) const QUICKSTART_DIR: &str = "aquifer-quickstart";
+/// Where its clients connect if it names no address.
+pub(crate) const QUICKSTART_LISTEN: &str = "127.0.0.1:9092";
+
 /// Kafka for private datacenters: stateless brokers over the object store you already run.
 #[derive(Debug, Parser)]
 #[command(name = "aquifer", version, propagate_version = true)]
@@ -43,7 +48,7 @@ pub(crate) struct Serve {
     /// A Java properties file; a Kafka broker's `server.properties` is a starting point.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Stop when the process that started this one ends.
+    /// Stop at once when the process that started this one ends: so do all others that it started.
     #[arg(long, hide = true)]
     pub(crate) end_with_parent: bool,
     #[command(flatten)]
@@ -72,10 +77,10 @@ pub(crate) struct Certs {
 #[derive(Debug, Args)]
 pub(crate) struct Quickstart {
     /// Where WAL, metadata and (unless --store is given) objects go. Kept between runs.
-    #[arg(long, default_value = "aquifer-quickstart")]
+    #[arg(long, default_value = QUICKSTART_DIR)]
     pub(crate) dir: PathBuf,
     /// Where Kafka clients connect. Port 0 takes a free one.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    #[arg(long, value_name = "HOST:PORT", default_value = QUICKSTART_LISTEN)]
     pub(crate) listen: String,
     /// How many nodes: several run as processes of their own, on ports from --listen upwards.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=9))]

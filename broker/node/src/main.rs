@@ -25,6 +25,8 @@ mod node_commands;
 mod options;
 mod port;
 mod process_use;
+mod quickstart;
+mod stop;
 
 use std::process::ExitCode;
 

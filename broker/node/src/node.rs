@@ -8,11 +8,10 @@ use aquifer_client::{ClientConfig, MetadataClient, ProposeError, Source};
 use aquifer_coordinator::{GroupConfig, Groups};
 use aquifer_disk::{Disk, DiskOptions};
 use aquifer_heartbeat::{Heart, Port};
-use aquifer_image::{Endpoint, FenceBroker, Outcome, RegisterBroker, SecurityProtocol};
+use aquifer_image::{Endpoint, Outcome, RegisterBroker, SecurityProtocol};
 use aquifer_mirror::{OwnCopies, PeerCopies, Takeovers};
 use aquifer_partition::{Partitions, PartitionsConfig};
 use aquifer_quorum::Quorum;
-use aquifer_rebalancing::{depart, until_others_have_stopped};
 use aquifer_runtime::{Clock, Failure, OnEnd, Pool, Random, TaskGroup};
 use aquifer_server::{Limits, Server, ServerConfig, Services};
 use aquifer_stream::{Durability, Streams, StreamsConfig, StreamsParts};
@@ -34,15 +33,11 @@ use crate::options::{Listener, Settings, StorageSettings, WalMode};
 use crate::port;
 
 /// How long requests in progress may take to end after the stop began.
-const SERVING_STOP_LIMIT: Duration = Duration::from_secs(10);
-/// How long a graceful stop tries to offload. What remains is in the WAL for the next start.
-const OFFLOAD_STOP_LIMIT: Duration = Duration::from_secs(90);
-/// How long the lead of the quorum, or the word that this broker leaves, may take to be handed over at a stop.
-const LEAVING_LIMIT: Duration = Duration::from_secs(3);
+pub(crate) const SERVING_STOP_LIMIT: Duration = Duration::from_secs(10);
 /// How long recovery of the partitions may take before the node says that it is ready all the same.
 const OPENING_LIMIT: Duration = Duration::from_secs(30);
 
-type Attempt<T> = Result<T, Box<dyn Error>>;
+pub(crate) type Attempt<T> = Result<T, Box<dyn Error>>;
 
 /// Why a node does not start, where no layer below says it.
 #[derive(Debug, thiserror::Error)]
@@ -62,31 +57,31 @@ enum StartError {
 /// A running node.
 pub(crate) struct Node {
     /// Server, groups and HTTP: what clients see.
-    serving: TaskGroup,
+    pub(crate) serving: TaskGroup,
     /// Partitions, streams, WAL and the metadata follower.
-    storing: TaskGroup,
+    pub(crate) storing: TaskGroup,
     /// The quorum's member.
-    deciding: TaskGroup,
+    pub(crate) deciding: TaskGroup,
     /// The member of the quorum, on a controller.
-    quorum: Option<Quorum>,
+    pub(crate) quorum: Option<Quorum>,
     /// Absent on a node that is a controller only.
-    broker: Option<Broker>,
+    pub(crate) broker: Option<Broker>,
     http: Option<String>,
 }
 
 /// What a broker has beside the quorum.
-struct Broker {
-    node: u32,
-    streams: Streams,
+pub(crate) struct Broker {
+    pub(crate) node: u32,
+    pub(crate) streams: Streams,
     /// Kept until the streams are offloaded: a stream is cut at its partition's checkpoint.
     partitions: Partitions,
     groups: Groups,
-    metadata: MetadataClient,
-    epoch: BrokerEpoch,
+    pub(crate) metadata: MetadataClient,
+    pub(crate) epoch: BrokerEpoch,
     /// Copies that it keeps for others, in a cluster.
-    mirrors: Option<Mirrors>,
+    pub(crate) mirrors: Option<Mirrors>,
     /// Its heartbeats, in a cluster.
-    beating: Option<TaskGroup>,
+    pub(crate) beating: Option<TaskGroup>,
     kafka: String,
 }
 
@@ -199,59 +194,6 @@ impl Node {
             }
         }
         std::future::pending::<()>().await;
-    }
-
-    /// Stops gracefully: has others lead what it led, answers what was asked, offloads everything, leaves nothing in the
-    /// WAL.
-    ///
-    /// # Errors
-    /// Not everything was offloaded; it stays in the WAL for the next start.
-    pub(crate) async fn stop(self) -> Attempt<()> {
-        if let Some(broker) = self.broker.as_ref().filter(|broker| broker.beating.is_some()) {
-            depart(&broker.metadata, NodeId(broker.node), broker.epoch, self.storing.stopping()).await;
-        }
-        if let Err(left) = self.serving.shutdown(SERVING_STOP_LIMIT).await {
-            warn!(left, "requests were cut off");
-        }
-        let mut offloaded = Ok(());
-        if let Some(broker) = self.broker {
-            offloaded = broker.streams.shutdown(OFFLOAD_STOP_LIMIT).await;
-            broker.leave().await;
-        }
-        if let Err(left) = self.storing.shutdown(SERVING_STOP_LIMIT).await {
-            warn!(left, "storage tasks were cut off");
-        }
-        if let Some(quorum) = &self.quorum {
-            quorum.resign(LEAVING_LIMIT).await;
-        }
-        if let Err(left) = self.deciding.shutdown(SERVING_STOP_LIMIT).await {
-            warn!(left, "quorum tasks were cut off");
-        }
-        info!("stopped");
-        Ok(offloaded?)
-    }
-}
-
-impl Broker {
-    /// Tells the others that this broker is gone, so that they need not find out.
-    async fn leave(self) {
-        let Some(beating) = self.beating else { return };
-        // It would take the fence for somebody else's.
-        let _ = beating.shutdown(LEAVING_LIMIT).await;
-        let node = NodeId(self.node);
-        if self.metadata.image().is_decommissioned(node) {
-            return;
-        }
-        let leaving = self.metadata.propose(FenceBroker { node, broker_epoch: self.epoch });
-        match timeout(LEAVING_LIMIT, leaving).await {
-            Ok(Ok(_)) => info!("left the cluster"),
-            Ok(Err(error)) => warn!(%error, "left the cluster without a word"),
-            Err(_) => warn!("left the cluster without a word: no answer from the controllers"),
-        }
-        until_others_have_stopped(&self.metadata, node).await;
-        if let Some(mirrors) = &self.mirrors {
-            mirrors.leave(LEAVING_LIMIT).await;
-        }
     }
 }
 

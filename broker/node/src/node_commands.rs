@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use aquifer_types::Counted;
 use hyper::Method;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::admin::{AdminClient, GivenUp, GoesOn, NodeReport, Recovery, SOCKET, State, Verdict};
 use crate::cli::{NodeCommand, NodeFormat, NodeTarget, NodeWait, Recover, Way};
-use crate::commands::{given, runtime, show};
-use crate::options::{OptionError, metadata_dir};
+use crate::commands::{known, runtime, show};
+use crate::options::{Problems, metadata_dir};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
@@ -74,7 +75,7 @@ pub(crate) fn recover(command: &Recover) -> Outcome {
 
 fn surrendered(given_up: &GivenUp) -> String {
     if given_up.given_up.is_empty() {
-        return format!("nothing of node {} was given up", given_up.node);
+        return format!("nothing of node {} was given up: nothing of it was missing", given_up.node);
     }
     let mut text = format!("given up of node {}:\n", given_up.node);
     for segment in &given_up.given_up {
@@ -97,10 +98,10 @@ async fn ask<T: serde::de::DeserializeOwned>(
 }
 
 /// Where the admin socket is, by what the operator gave.
-fn socket(way: &Way) -> Result<PathBuf, OptionError> {
+fn socket(way: &Way) -> Result<PathBuf, Problems> {
     match &way.socket {
         Some(socket) => Ok(socket.clone()),
-        None => Ok(metadata_dir(&given(way.config.as_deref(), &way.sets)?)?.join(SOCKET)),
+        None => Ok(metadata_dir(&known(way.config.as_deref(), &way.sets)?)?.join(SOCKET)),
     }
 }
 
@@ -142,18 +143,21 @@ fn status(report: &NodeReport, wanted: State) -> String {
     let NodeReport { leads, moving, live, state, left, .. } = report;
     match state {
         State::Draining | State::Decommissioning if !live && *leads > 0 => {
-            format!("its process is not alive, and {leads} partitions wait for it: start it")
+            let wait = if *leads == 1 { "waits" } else { "wait" };
+            format!("its process is not alive, and {} {wait} for it: start it", Counted(*leads, "partition"))
         }
-        State::Draining => format!("{leads} partitions left, {moving} of them on their way"),
-        State::Decommissioning if *leads > 0 => {
-            format!("{leads} partitions left, {moving} of them on their way")
-        }
+        State::Draining => left_to_go(*leads, *moving),
+        State::Decommissioning if *leads > 0 => left_to_go(*leads, *moving),
         State::Decommissioning => match left.first() {
             Some(first) => format!("{first}{}", if left.len() > 1 { ", and more" } else { "" }),
             None => "nothing of it is left".to_owned(),
         },
         other => format!("{other}, not yet {wanted}"),
     }
+}
+
+fn left_to_go(leads: usize, moving: usize) -> String {
+    format!("{} left, {moving} on the way", Counted(leads, "partition"))
 }
 
 fn told(verdict: &Verdict) -> String {
@@ -190,9 +194,12 @@ mod tests {
     #[test]
     fn the_progress_says_what_is_waited_for() {
         let moving = report(State::Draining, 5, true, &[]);
-        assert_eq!(status(&moving, State::Drained), "5 partitions left, 5 of them on their way");
-        let dead = report(State::Draining, 5, false, &[]);
-        assert!(status(&dead, State::Drained).ends_with("wait for it: start it"));
+        assert_eq!(status(&moving, State::Drained), "5 partitions left, 5 on the way");
+        let last = report(State::Decommissioning, 1, true, &[]);
+        assert_eq!(status(&last, State::Decommissioned), "1 partition left, 1 on the way");
+        let dead = |leads| status(&report(State::Draining, leads, false, &[]), State::Drained);
+        assert_eq!(dead(5), "its process is not alive, and 5 partitions wait for it: start it");
+        assert_eq!(dead(1), "its process is not alive, and 1 partition waits for it: start it");
         let voter = report(State::Decommissioning, 0, true, &["it is a voter", "a copy"]);
         assert_eq!(status(&voter, State::Decommissioned), "it is a voter, and more");
         let resumed = report(State::InService, 0, true, &[]);

@@ -89,12 +89,10 @@ pub enum AppendError {
     #[error("this broker does not support transactions yet: use a producer without transactional.id")]
     Transactional,
     /// acks=all on a topic that wants more copies of each record than the write-ahead log makes now. (NOT_ENOUGH_REPLICAS)
-    #[error(
-        "the topic wants min.insync.replicas={wanted}, and the write-ahead log has {copies} copies now: brokers that would \
-         mirror it are away (wal.min.copies), or it has no mirrors (wal.mode=local)"
-    )]
+    /// Any acks while there are fewer than it takes to write at all.
+    #[error("{}", too_few(*wanted, *copies))]
     NotEnoughReplicas {
-        /// `min.insync.replicas`.
+        /// `min.insync.replicas`; for acks other than all the one copy that there must be.
         wanted: i32,
         /// Copies that are durable before an acknowledgement.
         copies: i32,
@@ -108,6 +106,19 @@ pub enum AppendError {
     /// Nothing can be made durable here until the broker restarts. (KAFKA_STORAGE_ERROR)
     #[error("{0}")]
     Storage(String),
+}
+
+fn too_few(wanted: i32, copies: i32) -> String {
+    if copies == 0 {
+        return "the write-ahead log takes nothing now: fewer brokers mirror it than wal.min.copies asks for; it goes on by \
+                itself when they are back"
+            .to_owned();
+    }
+    let copies = if copies == 1 { "1 copy".to_owned() } else { format!("{copies} copies") };
+    format!(
+        "the topic wants min.insync.replicas={wanted}, and the write-ahead log makes {copies} of each record now: brokers that \
+         would mirror it are away, or it has no more mirrors than that (wal.mode, wal.min.copies)"
+    )
 }
 
 /// Whether an append is durable is not known: the WAL died before it said so. The records may be in the log of whoever leads next.

@@ -1,5 +1,9 @@
 //! What an append waits for before it is acknowledged.
 
+use std::future::Future as _;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use aquifer_stream::{Durability, Lsn, Stream, WalDead};
 
 use crate::error::Unsettled;
@@ -58,7 +62,15 @@ impl CommitTicket {
         Self { acks: self.acks, pending }
     }
 
-    /// Resolves when the append is as durable as was asked for; where that is the store's part, acks=1 is acks=all.
+    /// Whether the append is as durable as was asked for by now.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        let waiting = pin!(self.clone().wait());
+        matches!(waiting.poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
+    }
+
+    /// Resolves when the append is as durable as was asked for; where that is the store's part, acks=1 is acks=all. One that
+    /// joins several appends waits for each of them, also when another one fails.
     ///
     /// # Errors
     /// The WAL died, nothing is uploaded any more, or another broker leads now: whether the append became durable is unknown.
@@ -69,11 +81,12 @@ impl CommitTicket {
             (Pending::Record(stream, lsn), Acks::Leader) => stream.landed(lsn).await.map_err(died),
             (Pending::Record(stream, lsn), Acks::All) => stream.durable(lsn).await.map_err(died),
             (Pending::Offload(ends), _) => {
+                let mut first = Ok(());
                 for (stream, end) in ends {
                     let offloaded = stream.offloaded(end).await;
-                    offloaded.map_err(|error| Unsettled { reason: error.to_string() })?;
+                    first = first.and(offloaded.map_err(|error| Unsettled { reason: error.to_string() }));
                 }
-                Ok(())
+                first
             }
         }
     }

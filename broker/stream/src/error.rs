@@ -2,6 +2,8 @@ use std::sync::Arc;
 
 use aquifer_types::StreamId;
 
+use crate::Durability;
+
 /// Why an append was refused. Nothing of it was written.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
@@ -254,12 +256,23 @@ pub enum TrimError {
     Closed(StreamId),
 }
 
-/// What a shutdown could not do in its time. Nothing is lost: the next start recovers it from the WAL.
+/// What a shutdown could not do in its time. Nothing that was acknowledged is lost: the next start recovers it from the WAL.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{unoffloaded_bytes} bytes stay in the WAL: {reason}")]
+#[error("{unoffloaded_bytes} bytes {}: {reason}", left(*durability))]
 pub struct ShutdownError {
     /// Bytes that were not offloaded.
     pub unoffloaded_bytes: u64,
+    /// Whether they were acknowledged.
+    pub durability: Durability,
     /// Why.
     pub reason: String,
+}
+
+fn left(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Wal => "stay in the WAL for the next start",
+        Durability::Store => {
+            "were not put into the store, and acknowledged to nobody (wal.mode=object): producers send them again"
+        }
+    }
 }

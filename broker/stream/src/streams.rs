@@ -237,7 +237,7 @@ impl Streams {
 
     fn left_over(&self, reason: String) -> ShutdownError {
         let unoffloaded_bytes = self.0.gauges.unoffloaded_bytes.load(Ordering::Relaxed);
-        ShutdownError { unoffloaded_bytes, reason }
+        ShutdownError { unoffloaded_bytes, durability: self.0.config.durability, reason }
     }
 
     /// Counters and gauges.

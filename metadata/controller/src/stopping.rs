@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aquifer_image::{Broker, Image, Segment, SegmentState};
-use aquifer_types::{NodeId, SegmentId};
+use aquifer_types::{Counted, NodeId, SegmentId};
 
 /// The metadata quorum, as its leader sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,10 +38,16 @@ fn majority(voters: usize) -> usize {
 /// A reason not to stop a node now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Hazard {
+    /// The quorum has no other voter.
+    #[error("node {node} is the only voter of the metadata quorum: without it nothing can be decided")]
+    OnlyVoter {
+        /// The node.
+        node: NodeId,
+    },
     /// The quorum could decide nothing.
     #[error(
         "the metadata quorum of {all} voters needs {} of them, and without node {node} only {left} would be there: {}",
-        majority(*all), listed(absent)
+        majority(*all), away(absent)
     )]
     NoMajority {
         /// The node.
@@ -54,7 +60,7 @@ pub enum Hazard {
         absent: Vec<NodeId>,
     },
     /// Partitions are out of service already.
-    #[error("broker {broker} is fenced, and {partitions} partitions wait for it or for their takeover")]
+    #[error("broker {broker} is fenced, and {} for it or for a takeover", waiting(*partitions))]
     Waiting {
         /// Whose they are.
         broker: NodeId,
@@ -62,7 +68,8 @@ pub enum Hazard {
         partitions: usize,
     },
     /// What a dead broker wrote is being recovered.
-    #[error("the takeover of broker {broker} is under way: WAL segments {segments:?}")]
+    #[error("the takeover of broker {broker} is under way: its WAL has {} to be ended ({})",
+        Counted(segments.len(), "segment"), listed(segments))]
     TakeOver {
         /// The dead broker.
         broker: NodeId,
@@ -70,7 +77,7 @@ pub enum Hazard {
         segments: Vec<SegmentId>,
     },
     /// Another broker is on its way out.
-    #[error("broker {broker} is leaving too and still leads {partitions} partitions")]
+    #[error("broker {broker} is leaving too and still leads {}", Counted(*partitions, "partition"))]
     Leaving {
         /// The other broker.
         broker: NodeId,
@@ -98,7 +105,7 @@ pub enum Hazard {
         owner: NodeId,
     },
     /// Too few brokers would be left.
-    #[error("of the {needed} brokers that are needed only {left} would be left in service")]
+    #[error("{}", too_few(*left, *needed))]
     TooFewBrokers {
         /// How many would be left.
         left: usize,
@@ -107,21 +114,41 @@ pub enum Hazard {
     },
 }
 
-fn listed(absent: &[NodeId]) -> String {
+fn away(absent: &[NodeId]) -> String {
     match absent {
         [] => "all the others answer".to_owned(),
-        absent => {
-            let names: Vec<_> = absent.iter().map(ToString::to_string).collect();
-            format!("{} does not answer or lags behind", names.join(", "))
+        [node] => format!("node {node} does not answer or lags behind"),
+        nodes => format!("nodes {} do not answer or lag behind", listed(nodes)),
+    }
+}
+
+fn waiting(partitions: usize) -> String {
+    let wait = if partitions == 1 { "waits" } else { "wait" };
+    format!("{} {wait}", Counted(partitions, "partition"))
+}
+
+fn too_few(left: usize, needed: usize) -> String {
+    match left {
+        0 => "no other broker would be left in service".to_owned(),
+        left => {
+            format!(
+                "only {left} of the {needed} brokers that the WAL needs (wal.min.copies) would be left in service"
+            )
         }
     }
+}
+
+fn listed(names: &[impl ToString]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Everything that speaks against stopping `node` now; nothing if it may be stopped. `min_copies` is how many brokers the
 /// WAL's mode needs to acknowledge anything, 1 in mode `local`.
 pub fn stop_hazards(image: &Image, node: NodeId, voters: &Voters, min_copies: usize) -> Vec<Hazard> {
     let mut hazards = Vec::new();
-    if !voters.spare(node) {
+    if voters.all.len() == 1 && voters.all.contains(&node) {
+        hazards.push(Hazard::OnlyVoter { node });
+    } else if !voters.spare(node) {
         let absent = voters.all.difference(&voters.current).copied().filter(|voter| *voter != node);
         hazards.push(Hazard::NoMajority {
             node,
@@ -251,7 +278,7 @@ mod tests {
         assert_eq!(stop_hazards(&image, THREE, &lagging, 1), [], "it is of no use anyway");
         assert_eq!(stop_hazards(&image, NodeId(4), &voters(&[1], &[1]), 1), [], "it has no vote");
         let alone = stop_hazards(&cluster_of(1), ONE, &voters(&[1], &[1]), 1);
-        assert_eq!(alone.len(), 2, "{alone:?}");
+        assert_eq!(alone, [Hazard::OnlyVoter { node: ONE }, Hazard::TooFewBrokers { left: 0, needed: 1 }]);
         let five = voters(&[1, 2, 3, 4, 5], &[1, 2, 3, 4]);
         assert!(five.spare(ONE));
         // Of the four that would be left three must be there.
@@ -311,12 +338,45 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_sentences() {
-        let hazard = Hazard::NoMajority { node: ONE, all: 3, left: 1, absent: vec![THREE] };
+    fn reasons_are_sentences_of_one_and_of_many() {
+        let no_majority = |all, absent: &[NodeId]| {
+            Hazard::NoMajority { node: ONE, all, left: 1, absent: absent.to_vec() }.to_string()
+        };
         assert_eq!(
-            hazard.to_string(),
+            no_majority(3, &[THREE]),
             "the metadata quorum of 3 voters needs 2 of them, and without node 1 only 1 would be there: \
-             3 does not answer or lags behind"
+             node 3 does not answer or lags behind"
         );
+        assert!(no_majority(4, &[TWO, THREE]).ends_with(": nodes 2, 3 do not answer or lag behind"));
+        let told = [
+            (
+                Hazard::OnlyVoter { node: ONE },
+                "node 1 is the only voter of the metadata quorum: without it nothing can be decided",
+            ),
+            (
+                Hazard::Waiting { broker: TWO, partitions: 1 },
+                "broker 2 is fenced, and 1 partition waits for it or for a takeover",
+            ),
+            (
+                Hazard::Waiting { broker: TWO, partitions: 5 },
+                "broker 2 is fenced, and 5 partitions wait for it or for a takeover",
+            ),
+            (
+                Hazard::TakeOver { broker: TWO, segments: vec![SegmentId(7), SegmentId(9)] },
+                "the takeover of broker 2 is under way: its WAL has 2 segments to be ended (7, 9)",
+            ),
+            (
+                Hazard::Leaving { broker: TWO, partitions: 1 },
+                "broker 2 is leaving too and still leads 1 partition",
+            ),
+            (Hazard::TooFewBrokers { left: 0, needed: 1 }, "no other broker would be left in service"),
+            (
+                Hazard::TooFewBrokers { left: 1, needed: 2 },
+                "only 1 of the 2 brokers that the WAL needs (wal.min.copies) would be left in service",
+            ),
+        ];
+        for (hazard, text) in told {
+            assert_eq!(hazard.to_string(), text);
+        }
     }
 }

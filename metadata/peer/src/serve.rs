@@ -143,9 +143,13 @@ async fn accept(inner: Arc<Inner>) -> io::Result<()> {
                 }
             },
         };
-        let inner = inner.clone();
+        let (inner, stopping) = (inner.clone(), stopping.clone());
         inner.tasks.clone().spawn("peer-connection", OnEnd::Continue, async move {
-            let welcomed = timeout(DIAL_LIMIT, inner.welcome(arrival)).await;
+            let welcomed = tokio::select! {
+                welcomed = timeout(DIAL_LIMIT, inner.welcome(arrival)) => welcomed,
+                // Nobody is known to be there who would be told.
+                () = stopping.cancelled() => return Ok(()),
+            };
             drop(permit);
             match welcomed {
                 Ok(Ok(welcomed)) => inner.converse(welcomed).await,

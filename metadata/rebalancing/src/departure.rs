@@ -44,6 +44,11 @@ pub async fn depart(
             return;
         }
     }
+    let image = metadata.image();
+    if image.led_count(node) > 0 && has_takers(&image, node) {
+        let (partitions, limit) = (image.led_count(node), DRAIN_LIMIT);
+        info!(partitions, ?limit, "waiting until others lead what this broker leads");
+    }
     let mut changes = metadata.changes();
     let rid = changes.wait_for(|image| image.led_count(node) == 0 || !has_takers(image, node));
     tokio::select! {
@@ -69,10 +74,18 @@ pub async fn depart(
 /// Waits for others that are stopping at this time, as when a whole cluster is: they still need this node's vote and its copies
 /// of their WAL to put into the store what they have.
 pub async fn until_others_have_stopped(metadata: &MetadataClient, node: NodeId) {
-    let stopping = |broker: &Broker| broker.is_live() && broker.leaving == Some(Leaving::Stop);
+    let stopping = |image: &Image| -> Vec<NodeId> {
+        let stops = |broker: &&Broker| broker.is_live() && broker.leaving == Some(Leaving::Stop);
+        let others = image.brokers().filter(|broker| broker.node != node).filter(stops);
+        others.map(|broker| broker.node).collect()
+    };
+    let others = stopping(&metadata.image());
+    if others.is_empty() {
+        return;
+    }
+    info!(?others, limit = ?TOGETHER_LIMIT, "waiting for others that are stopping too (SIGQUIT stops a node at once)");
     let mut changes = metadata.changes();
-    let stopped =
-        changes.wait_for(|image| !image.brokers().any(|broker| broker.node != node && stopping(broker)));
+    let stopped = changes.wait_for(|image| stopping(image).is_empty());
     if timeout(TOGETHER_LIMIT, stopped).await.is_err() {
         warn!(limit = ?TOGETHER_LIMIT, "others that are stopping too have not finished; what they have not offloaded stays in their WAL");
     }

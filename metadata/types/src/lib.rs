@@ -14,7 +14,9 @@
 //! ```
 
 mod base64_uuid;
+mod counted;
 mod number;
 
 pub use base64_uuid::{ClusterId, DiskId, InvalidId, TopicId};
+pub use counted::Counted;
 pub use number::{BrokerEpoch, LeaderEpoch, LogIndex, NodeId, ObjectId, ProducerId, SegmentId, StreamId};

@@ -9,7 +9,7 @@ use crate::Member;
 use crate::mirror::{Board, Mirror, MirrorAcks};
 
 /// A member that owes something for so long is slow: if there are others, the segment is rolled without it.
-const PATIENCE: Duration = Duration::from_millis(300);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
 /// What may be queued before any member has granted something: it must fit the smallest window.
 const UNGRANTED_BYTES: u64 = 4 << 20;
 /// Room that records leave: with it a member that is full can still be told what was trimmed.

@@ -3,6 +3,7 @@
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::ensemble::PATIENCE;
 use crate::shared::Entry;
 use crate::writer::Writer;
 use crate::{Ensemble, Lsn, MirrorHealth};
@@ -136,7 +137,21 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         let ailing = !self.shared.desk.health.borrow().is_well();
         if self.closing && ailing && self.landings.is_empty() {
             // Nobody rolls for a log that ends. Its own copy has everything; whoever recovers it decides.
-            self.shared.die("it was closed while mirrors owed acknowledgements".to_owned());
+            self.shared.give_up("it was closed while mirrors owed acknowledgements".to_owned());
+        }
+    }
+
+    /// A member has been silent for too long, or a log that ends has waited for that long.
+    pub(crate) fn look_at_members(&mut self) {
+        let now = Instant::now();
+        let waited = self.look_again.take_if(|at| *at <= now).is_some();
+        self.hear_members();
+        if waited {
+            self.look_again = Some(now + PATIENCE);
+            // Whoever rolled it may have ended before.
+            if self.frozen && self.next.is_none() && self.landings.is_empty() {
+                self.shared.give_up("it was closed while it rolled".to_owned());
+            }
         }
     }
 

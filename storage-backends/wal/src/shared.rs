@@ -338,6 +338,15 @@ impl<T> Shared<T> {
         self.end();
     }
 
+    /// The same at a close, which nothing is wrong with: its own copy has everything.
+    pub(crate) fn give_up(&self, reason: String) {
+        self.dead.get_or_init(|| {
+            tracing::info!(reason, "the WAL ends");
+            WalDead { reason }
+        });
+        self.end();
+    }
+
     /// Lets go of everybody who waits for what will not come.
     pub(crate) fn end(&self) {
         let mut queue = self.queue();

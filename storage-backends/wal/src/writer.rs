@@ -11,6 +11,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use crate::ensemble::PATIENCE;
 use crate::frame::{FRAGMENT, Fragment, HEADER, Header, MAX_FRAME};
 use crate::keeper::Demand;
 use crate::ring::{Ring, RingFile};
@@ -59,6 +60,8 @@ pub(crate) struct Writer<T, S> {
     unsettled: bool,
     settle_at: Option<Instant>,
     pub(crate) closing: bool,
+    /// When a log that ends looks at its mirrors again though they say nothing: those that were slow before are not waited for.
+    pub(crate) look_again: Option<Instant>,
     /// Frames that were trimmed when the last frame was issued, which told it.
     told_freed: u64,
 }
@@ -142,6 +145,9 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         loop {
             let (bytes, closing) = self.shared.take(&mut self.taken);
             self.taken_bytes += bytes;
+            if closing && !self.closing {
+                self.look_again = Some(Instant::now() + PATIENCE);
+            }
             self.closing = closing;
             if self.shared.dead().is_some() {
                 return Ok(());
@@ -162,7 +168,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
                 }
             };
             let told = self.ensemble.told();
-            let patience_ends = self.ensemble.patience_ends();
+            let patience_ends = self.ensemble.patience_ends().into_iter().chain(self.look_again).min();
             let out_of_patience = async move {
                 match patience_ends {
                     Some(at) => sleep_until(at).await,
@@ -183,7 +189,7 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
                 }
                 // A segment that was ordered begins before another order is taken up: only then can it freeze.
                 Some(order) = self.orders.recv(), if self.next.is_none() => self.obey(order),
-                () = out_of_patience => self.hear_members(),
+                () = out_of_patience => self.look_at_members(),
                 () = self.shared.wake.notified() => {}
                 Some(file) = self.zeroed.recv() => {
                     self.ring.zeroed(file);
@@ -488,6 +494,7 @@ impl<T, S> Writer<T, S> {
             unsettled: false,
             settle_at: None,
             closing: false,
+            look_again: None,
             told_freed: 0,
         }
     }

@@ -85,6 +85,12 @@ fn a_configuration_is_checked_without_a_start() {
     let (code, said) = check("num.partition=3");
     assert_eq!(code, Some(1), "{said}");
     assert_says(&said, &["num.partition", "did you mean 'num.partitions'"]);
+    let (code, said) = check("num.partition=3\nwal.mode=mirrored\nnum.partitions=many\nwal.dir=");
+    assert_eq!(code, Some(1), "{said}");
+    assert_says(
+        &said,
+        &["4 things are wrong", "num.partition'", "'mirrored'", "'many'", "'wal.dir' is required"],
+    );
     let names: Vec<_> =
         fs::read_dir(dir.path()).expect("a directory").flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(names, ["node.properties"], "nothing is made");

@@ -131,6 +131,12 @@ async fn records_wait_for_their_last_copy_until_it_is_back_or_given_up() {
     let two = lose_two_disks(&mut cluster).await;
     let said = until_told(&cluster, 1, 2, "0 trustworthy copies answer, 1 must").await;
     assert!(said.contains("aquifer recover 2 --accept-loss"), "{said}");
+    for accept_loss in [false, true] {
+        let output = recover(&cluster, 1, 9, accept_loss).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("there is no broker 9 in this cluster: its brokers are 1, 2, 3"), "{said}");
+    }
     cluster.start_again(2, &two).await;
     for node in [1, 3] {
         cluster.until_ready(node).await;

@@ -210,10 +210,10 @@ impl HostCluster {
     }
 
     fn signal(&self, node: u16, signal: &str) {
-        // It may have ended by itself.
+        // It may have ended by itself; what has ended is there until somebody looks, and takes signals.
         let Some(process) = &self.node(node).process else { return };
         let sent = Command::new("kill").args([signal, &process.id().to_string()]).status();
-        assert!(sent.is_ok(), "{signal} to node {node}");
+        assert!(sent.is_ok_and(|status| status.success()), "{signal} to node {node}");
     }
 
     /// Fills a node's disk up to the last block.

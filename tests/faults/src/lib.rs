@@ -33,6 +33,6 @@ pub use host_cluster::{HostCluster, Role};
 pub use hostile::{Hostile, fetch, framed};
 pub use load::{Load, read};
 pub use network::{Network, Place};
-pub use scale::{Scale, measured};
+pub use scale::{Scale, asked, measured, rounds};
 pub use steady::{Steady, Times};
 pub use write_log::WriteLog;

@@ -42,6 +42,29 @@ impl Scale {
     }
 }
 
+/// The number that an environment variable asks for.
+///
+/// # Panics
+/// If it says something else: what was asked for would silently not be done.
+#[must_use]
+pub fn asked(variable: &str) -> Option<u64> {
+    let text = env::var(variable).ok()?;
+    let number = text.parse().unwrap_or_else(|_| panic!("{variable} is '{text}', expected a number"));
+    Some(number)
+}
+
+/// How many rounds: `AQUIFER_FAULTS_ROUNDS` asks for another number than the scale's.
+///
+/// # Panics
+/// If it asks for none: nothing would be shown.
+#[must_use]
+pub fn rounds(short: u32, full: u32) -> u32 {
+    let asked = asked("AQUIFER_FAULTS_ROUNDS").map(|number| u32::try_from(number).expect("some rounds"));
+    let rounds = asked.unwrap_or_else(|| Scale::chosen().of(short, full));
+    assert!(rounds > 0, "without a round nothing is shown");
+    rounds
+}
+
 /// Tells what a test measured: on standard error, and in the file that `AQUIFER_FAULTS_LOG` names, which
 /// `tests/run faults` shows at its end. Nothing is asserted on it.
 ///

@@ -2,10 +2,12 @@
 //! after round under producers, and the histories of these are compared with what is there afterwards.
 
 use std::env;
+use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use aquifer_faults::{Faults, HostCluster, Kept, Load, Role, Scale, Times, measured};
+use aquifer_faults::{Faults, HostCluster, Kept, Load, Network, Place, Role, Times, asked, measured};
 use aquifer_harness::{Script, in_own_namespaces};
 use aquifer_runtime::Random;
 use tokio::time::Instant;
@@ -18,16 +20,13 @@ const RECORDS_AFTER: u64 = 20;
 /// How long a cluster may need to serve everything again once a fault is mended.
 const SERVES_AGAIN: Duration = Duration::from_secs(120);
 
-/// Rounds; `AQUIFER_FAULTS_ROUNDS` asks for another number.
 fn rounds() -> u32 {
-    let asked = env::var("AQUIFER_FAULTS_ROUNDS").ok().and_then(|text| text.parse().ok());
-    asked.unwrap_or_else(|| Scale::chosen().of(8, 300))
+    aquifer_faults::rounds(8, 300)
 }
 
 /// `AQUIFER_FAULTS_SEED` asks for one that was printed.
 fn seed() -> u64 {
-    let asked = env::var("AQUIFER_FAULTS_SEED").ok().and_then(|text| text.parse().ok());
-    asked.unwrap_or_else(|| Random::from_os().next_u64())
+    asked("AQUIFER_FAULTS_SEED").unwrap_or_else(|| Random::from_os().next_u64())
 }
 
 /// Producers of both kinds on topics of their own, and a group that commits.
@@ -68,7 +67,11 @@ impl Clients {
             () = cluster.tend(SERVES_AGAIN) => false,
         };
         assert!(well, "producers do not go on within {SERVES_AGAIN:?}:\n{}", cluster.logs());
-        start.elapsed()
+        let served = start.elapsed();
+        // A later commit covers what an earlier one lost: looked at after each fault, when all nodes are well.
+        self.group.tell("look").await;
+        self.group.expect("looked", SERVES_AGAIN).await;
+        served
     }
 
     /// Ends, and compares what was acknowledged with what is there; how many records of each producer, and commits.
@@ -135,4 +138,40 @@ async fn three_hosts_lose_nothing_by_faults_at_random() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hosts_lose_nothing_by_faults_at_random() {
     survives("five_hosts_lose_nothing_by_faults_at_random", 5).await;
+}
+
+/// What the rounds above are worth: a fault of the network that is none would show nothing.
+#[test]
+fn the_faults_of_the_network_cut_the_ways_that_they_say_and_no_other() {
+    let name = "the_faults_of_the_network_cut_the_ways_that_they_say_and_no_other";
+    if in_own_namespaces(name, &env::temp_dir()).is_none() {
+        return;
+    }
+    let network = Network::build(2);
+    let ours = TcpListener::bind((Place::Outside.address(), 0)).expect("a port on the bridge");
+    let port = ours.local_addr().expect("it is bound").port();
+    // Connections are made by the kernel's backlog; nobody needs to accept them.
+    let reaches = |host: u16| {
+        let connect = format!("exec 3<>/dev/tcp/{}/{port}", Place::Outside.address());
+        let mut command = Command::new("timeout");
+        command.args(["1", "bash", "-c", &connect]);
+        network.on(host, &command).output().expect("nsenter starts").status.success()
+    };
+    let [first, outside] = [Place::Host(1), Place::Outside];
+    assert!(reaches(1) && reaches(2), "all is well at first");
+    network.mute(first, outside);
+    assert!(!reaches(1), "what the host says is lost");
+    assert!(reaches(2), "what another one says is not");
+    network.unmute(first, outside);
+    assert!(reaches(1));
+    network.mute(outside, first);
+    assert!(!reaches(1), "the answer is lost");
+    network.unmute(outside, first);
+    network.mute(first, Place::Host(2));
+    assert!(reaches(1), "this way is open");
+    network.unmute(first, Place::Host(2));
+    network.cut(1);
+    assert!(!reaches(1) && reaches(2));
+    network.join(1);
+    assert!(reaches(1));
 }

@@ -18,10 +18,8 @@ const OVER: u32 = 50;
 const AFTER: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// `AQUIFER_FAULTS_ROUNDS` asks for another number.
 fn rounds() -> u32 {
-    let asked = env::var("AQUIFER_FAULTS_ROUNDS").ok().and_then(|text| text.parse().ok());
-    asked.unwrap_or_else(|| Scale::chosen().of(3, 100))
+    aquifer_faults::rounds(3, 100)
 }
 
 /// Nodes end, all at once.
@@ -38,13 +36,15 @@ struct End {
 impl End {
     const PROCESS: Self = Self { nodes: 1, host: false, leads_quorum: false };
 
-    fn of(self, partitions: &[u16], quorum: u16) -> Vec<u16> {
+    /// Who that is: leaders of partitions first, then others, as leaders may have become few.
+    fn of(self, partitions: &[u16], quorum: u16, all: impl Iterator<Item = u16>) -> Vec<u16> {
         let mut nodes: Vec<u16> = self.leads_quorum.then_some(quorum).into_iter().collect();
-        for &node in partitions.iter().filter(|node| **node != quorum) {
+        for node in partitions.iter().copied().chain(all).filter(|node| *node != quorum) {
             if nodes.len() < self.nodes && !nodes.contains(&node) {
                 nodes.push(node);
             }
         }
+        assert_eq!(nodes.len(), self.nodes, "what is measured is what is said");
         nodes
     }
 
@@ -53,7 +53,7 @@ impl End {
         cluster.until_ready().await;
         cluster.until_copies(3).await;
         let leaders = steady.leaders().await;
-        let gone = self.of(&leaders, cluster.quorum_leader().await);
+        let gone = self.of(&leaders, cluster.quorum_leader().await, cluster.nodes());
         steady.mark().await;
         for &node in &gone {
             if self.host {

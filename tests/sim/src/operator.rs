@@ -105,7 +105,7 @@ async fn drain(world: &World, node: NodeId, times: Times) {
             demand(world, "who leaves is rid of everything", || {
                 world.newest_image().is_some_and(|image| image.led_count(node) == 0)
             })
-            .await
+            .await;
         }
     }
     propose(world, ResumeBroker { node }).await;

@@ -21,16 +21,16 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
-    #[error("{0}; is the node running, and is this its user or root?")]
+    #[error("{0}; is the node running (any node of the cluster can be asked), and is this its user or root?")]
     Socket(#[from] SocketError),
-    #[error("the node broke off: {0}")]
+    #[error("the node broke off: {0}; if it is stopping, ask another one")]
     Http(#[from] hyper::Error),
-    #[error("the node did not answer within {ANSWER_LIMIT:?}")]
+    #[error("the node did not answer within {ANSWER_LIMIT:?}; look at its log, or ask another one")]
     Silent,
     /// The node's own words.
     #[error("{0}")]
     Refused(String),
-    #[error("the node answers what cannot be read: {0}")]
+    #[error("the node answers what cannot be read: {0}; is it of the same release as this program?")]
     Malformed(String),
 }
 

@@ -6,7 +6,7 @@ use aquifer_controller::stop_hazards;
 use aquifer_image::{Broker, Command, DrainBroker, Image, Leaving, ResumeBroker, UnregisterBroker};
 use aquifer_quorum::Quorum;
 use aquifer_rebalancing::voters;
-use aquifer_types::NodeId;
+use aquifer_types::{Counted, NodeId};
 use tracing::info;
 
 use super::request::{Action, Answer, NodeReport, Request, State, Verdict};
@@ -48,14 +48,17 @@ impl Desk {
             |nodes: BTreeSet<NodeId>| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let brokers = names(image.brokers().map(|broker| broker.node).collect());
         let members = names(members.iter().map(|member| member.node).collect());
-        Err(format!("there is no node {node}: the brokers are {brokers}, the controllers {members}"))
+        let brokers = if brokers.is_empty() { "none".to_owned() } else { brokers };
+        Err(format!(
+            "there is no node {node} in this cluster: its brokers are {brokers}, its controllers {members}"
+        ))
     }
 
     async fn drain(&self, node: NodeId, for_good: bool) -> Result<(), String> {
         let (image, voters) = (self.quorum.image(), voters(&self.quorum));
         if for_good && voters.all.len() == 1 && voters.all.contains(&node) {
             return Err(format!(
-                "node {node} is the only voter of the metadata quorum: add another controller first"
+                "node {node} is the only voter of the metadata quorum: start another controller first (process.roles=controller, in the controller.quorum.bootstrap.servers of all)"
             ));
         }
         let Some(broker) = image.broker(node) else {
@@ -69,7 +72,8 @@ impl Desk {
         let led = image.led_count(broker.node);
         if led > 0 && takers == 0 {
             return Err(format!(
-                "no other broker is in service that could lead the {led} partitions of broker {node}"
+                "no other broker is in service that could lead the {} of broker {node}: start one, or take one back with `aquifer node resume ID`",
+                Counted(led, "partition")
             ));
         }
         self.propose(DrainBroker { node, for_good }).await

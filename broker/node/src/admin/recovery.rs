@@ -34,17 +34,22 @@ pub(crate) struct GoesOn {
     pub(crate) offset: u64,
 }
 
-fn takeovers(looks: &Looks) -> Result<Takeovers<PeerCopies>, String> {
-    let takeovers = looks.borrow().clone();
-    takeovers.ok_or_else(|| {
-        "this node takes over nobody: it is no broker of a cluster, or has not started yet; ask a broker"
-            .to_owned()
-    })
+/// For a question about this broker.
+fn takeovers(looks: &Looks, node: NodeId) -> Result<Takeovers<PeerCopies>, String> {
+    let takeovers = looks.borrow().clone().ok_or(
+        "this node takes over nobody: it is no broker of a cluster, or has not started yet; ask a broker",
+    )?;
+    let brokers = takeovers.brokers();
+    if brokers.contains(&node) {
+        return Ok(takeovers);
+    }
+    let brokers: Vec<_> = brokers.iter().map(ToString::to_string).collect();
+    Err(format!("there is no broker {node} in this cluster: its brokers are {}", brokers.join(", ")))
 }
 
 /// What a takeover waits for, as far as this broker tried.
 pub(crate) fn describe(looks: &Looks, node: NodeId) -> Result<Recovery, String> {
-    let takeovers = takeovers(looks)?;
+    let takeovers = takeovers(looks, node)?;
     let blocked = takeovers.blocked().remove(&node).or_else(|| {
         takeovers.is_left_to_itself(node).then(|| {
             format!("node {node} is running and ends what an earlier process of it left in the WAL; ask that node what it waits for")
@@ -56,7 +61,7 @@ pub(crate) fn describe(looks: &Looks, node: NodeId) -> Result<Recovery, String> 
 /// Takes the broker over with what answers.
 pub(crate) async fn accept_loss(looks: &Looks, node: NodeId) -> Result<GivenUp, String> {
     let Surrender { taken, goes_on_at } =
-        takeovers(looks)?.surrender(node).await.map_err(|error| error.to_string())?;
+        takeovers(looks, node)?.surrender(node).await.map_err(|error| error.to_string())?;
     let goes_on = |(topic, partition, offset)| GoesOn { topic, partition, offset };
     Ok(GivenUp {
         node,

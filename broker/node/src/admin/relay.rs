@@ -81,7 +81,9 @@ impl Relay {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(format!("the active controller did not answer within {ASK_LIMIT:?}: {reason}"));
+                return Err(format!(
+                    "the active controller did not answer within {ASK_LIMIT:?} ({reason}); does a majority of the controllers run?"
+                ));
             }
             if let Some(node) = hint.take().or_else(|| self.likely(turn)) {
                 match port.peers.call(node, &ADMIN, bytes.clone(), left).await {

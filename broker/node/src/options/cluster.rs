@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use aquifer_peer::{Security, TlsFiles};
 
-use super::given::{Given, OptionError};
+use super::given::Given;
+use super::problems::{OptionError, Problems};
 use super::settings::{endpoints, flag, invalid, list, millis, protocol, text};
 
 /// What the node is.
@@ -61,15 +62,24 @@ pub(super) fn roles(given: &Given) -> Result<Roles, OptionError> {
     Ok(roles)
 }
 
-pub(super) fn cluster(given: &Given, roles: Roles) -> Result<ClusterSettings, OptionError> {
-    let servers = servers(given)?;
+pub(super) fn cluster(given: &Given, roles: Roles, problems: &mut Problems) -> Option<ClusterSettings> {
+    let servers = problems.keep(servers(given))?;
     let alone = servers.len() <= 1 && roles.broker && roles.controller;
     if !roles.controller && servers.is_empty() {
-        return Err(OptionError::Missing {
+        problems.add(OptionError::Missing {
             name: "controller.quorum.bootstrap.servers",
             remedy: "a broker must know where the controllers are, such as controller.quorum.bootstrap.servers=192.0.2.10:9093",
         });
     }
+    let beats = problems.keep(beats(given));
+    let internal = internal(given, alone, problems);
+    let rebalance = problems.keep(flag(given, "auto.leader.rebalance.enable"));
+    let (heartbeat, session) = beats?;
+    Some(ClusterSettings { alone, servers, internal: internal?, heartbeat, session, rebalance: rebalance? })
+}
+
+/// Interval of heartbeats, and how long a session lasts without.
+fn beats(given: &Given) -> Result<(Duration, Duration), OptionError> {
     let (heartbeat, session) =
         (millis(given, "broker.heartbeat.interval.ms")?, millis(given, "broker.session.timeout.ms")?);
     if session < heartbeat * 4 {
@@ -77,8 +87,7 @@ pub(super) fn cluster(given: &Given, roles: Roles) -> Result<ClusterSettings, Op
             format!("at least four times 'broker.heartbeat.interval.ms', {}", 4 * heartbeat.as_millis());
         return Err(invalid(given, "broker.session.timeout.ms", expected));
     }
-    let (internal, rebalance) = (internal(given, alone)?, flag(given, "auto.leader.rebalance.enable")?);
-    Ok(ClusterSettings { alone, servers, internal, heartbeat, session, rebalance })
+    Ok((heartbeat, session))
 }
 
 fn servers(given: &Given) -> Result<Vec<String>, OptionError> {
@@ -99,61 +108,65 @@ fn servers(given: &Given) -> Result<Vec<String>, OptionError> {
 }
 
 /// The internal port. A node that is alone opens it only where that is safe as configured: a stock Kafka file has a
-/// plain one on all interfaces, which nobody needs then.
-fn internal(given: &Given, alone: bool) -> Result<Option<InternalPort>, OptionError> {
-    let names = list(given, "controller.listener.names")?;
+/// plain one on all interfaces, which nobody needs then. `None` if something is wrong with it.
+fn internal(given: &Given, alone: bool, problems: &mut Problems) -> Option<Option<InternalPort>> {
+    let names = problems.keep(list(given, "controller.listener.names"))?;
     let name = names.first().cloned().unwrap_or_default();
-    let found = endpoints(given, "listeners")?.into_iter().find(|(listener, ..)| *listener == name);
-    let Some((_, host, port)) = found else {
-        return if alone {
-            Ok(None)
-        } else {
-            Err(OptionError::Missing {
-                name: "listeners",
-                remedy: "a node of a cluster needs an internal port, named in 'controller.listener.names', such as listeners=PLAINTEXT://192.0.2.10:9092,CONTROLLER://192.0.2.10:9093",
-            })
-        };
+    let endpoint_of = |option: &'static str| -> Result<_, OptionError> {
+        let found = endpoints(given, option)?.into_iter().find(|(listener, ..)| *listener == name);
+        Ok(found.map(|(_, host, port)| (host, port)))
     };
-    let advertised = endpoints(given, "advertised.listeners")?
-        .into_iter()
-        .find(|(listener, ..)| *listener == name)
-        .map(|(_, host, port)| (host, port));
-    let address = host.parse::<IpAddr>().ok();
-    let security = match protocol(given, &name)?.as_str() {
-        "PLAINTEXT" => Security::Plain,
-        "SSL" => Security::Tls(tls(given)?),
+    let Some((host, port)) = problems.keep(endpoint_of("listeners"))? else {
+        if alone {
+            return Some(None);
+        }
+        problems.add(OptionError::Missing {
+            name: "listeners",
+            remedy: "a node of a cluster needs an internal port, named in 'controller.listener.names', such as listeners=PLAINTEXT://192.0.2.10:9092,CONTROLLER://192.0.2.10:9093",
+        });
+        return None;
+    };
+    let advertised = problems.keep(endpoint_of("advertised.listeners"));
+    let security = match problems.keep(protocol(given, &name))?.as_str() {
+        "PLAINTEXT" => Some(Security::Plain),
+        "SSL" => tls(given, problems).map(Security::Tls),
         _ => {
             let expected = format!("SSL for '{name}', or PLAINTEXT on a loopback address");
-            return Err(invalid(given, "listener.security.protocol.map", expected));
+            problems.add(invalid(given, "listener.security.protocol.map", expected));
+            None
         }
     };
+    let (advertised, security) = (advertised?, security?);
+    let address = host.parse::<IpAddr>().ok();
     let loopback = host == "localhost" || address.is_some_and(|address| address.is_loopback());
     if alone && security == Security::Plain && !loopback {
-        return Ok(None);
+        return Some(None);
     }
     let everywhere = host.is_empty() || address.is_some_and(|address| address.is_unspecified());
     if everywhere && advertised.as_ref().is_none_or(|(host, _)| host.is_empty()) {
-        return Err(OptionError::Missing {
+        problems.add(OptionError::Missing {
             name: "advertised.listeners",
             remedy: "an internal port on all interfaces must say where the other nodes reach it, such as advertised.listeners=CONTROLLER://192.0.2.10:9093",
         });
+        return None;
     }
     let listen = match host.as_str() {
         "" => format!("[::]:{port}"),
         host if host.contains(':') => format!("[{host}]:{port}"),
         host => format!("{host}:{port}"),
     };
-    Ok(Some(InternalPort { name, listen, advertised, security }))
+    Some(Some(InternalPort { name, listen, advertised, security }))
 }
 
-fn tls(given: &Given) -> Result<TlsFiles, OptionError> {
+fn tls(given: &Given, problems: &mut Problems) -> Option<TlsFiles> {
     let file = |name: &'static str| {
         text(given, name)?.map(PathBuf::from).ok_or(OptionError::Missing {
             name,
             remedy: "the internal port speaks mutual TLS; `aquifer certs` makes the files and says what to set",
         })
     };
-    let keystore = file("listener.name.controller.ssl.keystore.location")?;
-    let ca = file("listener.name.controller.ssl.truststore.location")?;
-    Ok(TlsFiles { certificate: keystore.clone(), key: keystore, ca })
+    let keystore = problems.keep(file("listener.name.controller.ssl.keystore.location"));
+    let ca = problems.keep(file("listener.name.controller.ssl.truststore.location"));
+    let (keystore, ca) = (keystore?, ca?);
+    Some(TlsFiles { certificate: keystore.clone(), key: keystore, ca })
 }

@@ -4,12 +4,13 @@
 //! is left beside [`FIXED_BYTES`], so that a node in a small memory cgroup is slowed down by its own limits and not ended by the
 //! kernel.
 
-use super::given::{Given, OptionError};
+use super::given::Given;
 use super::settings::{optional_number, value};
 use super::table;
 use super::value::{Kind, Value};
 
-const LIMIT: &str = "memory.limit.bytes";
+/// The option.
+pub(crate) const LIMIT: &str = "memory.limit.bytes";
 /// With so much every budget has its default: measured under full load, with a store that does not keep up.
 const FULL_BYTES: i64 = 1 << 30;
 /// What a node takes beside its budgets: code, quorum, threads, and requests that are being read.
@@ -26,28 +27,32 @@ const BUDGETS: [&str; 6] = [
     "cache.block.bytes",
 ];
 
-/// Fits the budgets to `memory.limit.bytes`, or else to `found`, what the system allows this process.
-///
-/// # Errors
-/// The option has no valid value.
-pub(crate) fn fit(given: &mut Given, found: Option<u64>) -> Result<(), OptionError> {
-    let set: Option<i64> = optional_number(given, LIMIT)?;
+/// Fits the budgets to `memory.limit.bytes`, or else to `found`, what the system allows this process. A value that is none is told
+/// by who checks the options.
+pub(crate) fn fit(given: &mut Given, found: Option<u64>) {
+    let set: Option<i64> = optional_number(given, LIMIT).ok().flatten();
     let found = found.and_then(|bytes| i64::try_from(bytes).ok());
-    let Some(limit) = set.or(found).filter(|limit| *limit < FULL_BYTES) else { return Ok(()) };
+    let Some(limit) = set.or(found).filter(|limit| *limit < FULL_BYTES) else { return };
     let share = (limit - FIXED_BYTES).max(0) as f64 / (FULL_BYTES - FIXED_BYTES) as f64;
     let mut fitted = Vec::new();
     for name in BUDGETS {
         if given.get(name).is_some() {
             continue;
         }
-        let Some(Value::Int(default)) = value(given, name)? else { unreachable!("{name} has a default") };
+        let Ok(Some(Value::Int(default))) = value(given, name) else { unreachable!("{name} has a default") };
         let bytes = at_least_its_bound(name, (default as f64 * share) as i64 / MIB * MIB);
         fitted.push(format!("{name}={bytes}"));
         given.fit(name, bytes.to_string());
     }
     let from = if set.is_some() { LIMIT } else { "what this process may use" };
     given.notice(format!("memory is limited to {} MiB ({from}): {}", limit / MIB, fitted.join(", ")));
-    Ok(())
+}
+
+/// What each of `nodes` nodes on this machine may use of what the system allows all of them together: the least that the option
+/// takes, if that is less.
+pub(crate) fn share(found: u64, nodes: u32) -> u64 {
+    let share = i64::try_from(found / u64::from(nodes.max(1))).unwrap_or(i64::MAX);
+    at_least_its_bound(LIMIT, share).unsigned_abs()
 }
 
 fn at_least_its_bound(name: &str, bytes: i64) -> i64 {
@@ -64,8 +69,8 @@ mod tests {
 
     fn budgets(sets: &[&str], found: Option<u64>) -> Vec<i64> {
         let mut given = Given::default();
-        sets.iter().for_each(|set| given.set(set).expect("known"));
-        fit(&mut given, found).expect("valid");
+        sets.iter().for_each(|set| given.set(set));
+        fit(&mut given, found);
         let number = |name| optional_number(&given, name).expect("valid").expect("it has a value");
         SOME.map(number).into()
     }
@@ -92,5 +97,12 @@ mod tests {
             [98 * MIB, 12 * MIB],
             "the option goes before what was found"
         );
+    }
+
+    #[test]
+    fn nodes_on_one_machine_share_its_memory() {
+        assert_eq!(share(24 << 30, 3), 8 << 30);
+        assert_eq!(share(1 << 30, 3), (1 << 30) / 3);
+        assert_eq!(share(512 << 20, 3), 256 << 20, "less is no valid limit");
     }
 }

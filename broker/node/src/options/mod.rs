@@ -14,14 +14,18 @@ mod cluster;
 mod given;
 mod ignored;
 mod memory;
+mod problems;
 mod reference;
 mod settings;
 mod table;
 mod value;
 
-pub(crate) use given::{Given, OptionError};
-pub(crate) use memory::fit as fit_memory;
+pub(crate) use given::{Given, Origin, is_secret, option_of};
+pub(crate) use memory::{LIMIT as MEMORY_LIMIT, fit as fit_memory, share as memory_share};
+pub(crate) use problems::{OptionError, Problems};
 pub(crate) use reference::Format;
-pub(crate) use settings::{Listener, Settings, StorageSettings, WalMode, metadata_dir, store_options};
+pub(crate) use settings::{
+    Listener, Settings, StorageSettings, WalMode, check_values, metadata_dir, store_options,
+};
 
 pub(crate) use value::Kind;

@@ -8,7 +8,8 @@ use aquifer_objects::{HdfsOptions, S3Options, Secret, StoreOptions};
 use aquifer_wal::LossPoint;
 
 use super::cluster::{self, ClusterSettings, Roles};
-use super::given::{Given, OptionError};
+use super::given::Given;
+use super::problems::{OptionError, Problems};
 use super::table::{self, OptionSpec, Source};
 use super::value::{Kind, Value};
 
@@ -134,28 +135,73 @@ impl Settings {
     /// Checks what was given.
     ///
     /// # Errors
-    /// The first option that is missing or wrong.
-    pub(crate) fn from_given(given: &Given) -> Result<Self, OptionError> {
-        let node_id = required_number(given, "node.id", "give this node a number, such as node.id=1")?;
-        let roles = cluster::roles(given)?;
-        let cluster = cluster::cluster(given, roles)?;
-        Ok(Self {
-            min_copies: min_copies(given, &cluster)?,
-            node_id,
-            roles,
-            cluster_id: text(given, "cluster.id")?,
-            rack: text(given, "broker.rack")?,
-            metadata_dir: metadata_dir(given)?,
-            http_listen: text(given, "http.listen")?,
-            listeners: if roles.broker { listeners(given)? } else { Vec::new() },
-            network: network(given)?,
-            topics: topics(given)?,
-            groups: groups(given)?,
-            storage: roles.broker.then(|| storage(given, &cluster)).transpose()?,
-            cluster,
-            shown: shown(given)?,
-        })
+    /// Everything that is missing or wrong, as far as one thing can be told without another.
+    pub(crate) fn from_given(given: &Given) -> Result<Self, Problems> {
+        let mut problems = given.problems().clone();
+        match check(given, &mut problems) {
+            Some(settings) if problems.is_empty() => Ok(settings),
+            _ => Err(problems),
+        }
     }
+}
+
+/// The settings, if nothing they need is missing or wrong.
+fn check(given: &Given, problems: &mut Problems) -> Option<Settings> {
+    for spec in table::OPTIONS {
+        problems.keep(value(given, spec.name));
+    }
+    let node_id =
+        problems.keep(required_number(given, "node.id", "give this node a number, such as node.id=1"));
+    let metadata_dir = problems.keep(metadata_dir(given));
+    let roles = problems.keep(cluster::roles(given));
+    let is_broker = roles.is_some_and(|roles| roles.broker);
+    if is_broker {
+        // What a broker cannot do without, whatever else is wrong.
+        problems.keep(store_url(given));
+        problems.keep(wal_dir(given));
+        problems.keep(wal_engine(given));
+        problems.keep(wal_accept_loss(given));
+    }
+    let listeners = if is_broker { listeners(given, problems) } else { Some(Vec::new()) };
+    let cluster = roles.and_then(|roles| cluster::cluster(given, roles, problems));
+    let network = problems.keep(network(given));
+    let topics = problems.keep(topics(given));
+    let groups = problems.keep(groups(given));
+    let shown = problems.keep(shown(given));
+    let (roles, cluster) = (roles?, cluster?);
+    let min_copies = problems.keep(min_copies(given, &cluster));
+    let storage = roles.broker.then(|| problems.keep(storage(given, &cluster)));
+    Some(Settings {
+        node_id: node_id?,
+        roles,
+        cluster_id: problems.keep(text(given, "cluster.id"))?,
+        rack: problems.keep(text(given, "broker.rack"))?,
+        metadata_dir: metadata_dir?,
+        http_listen: problems.keep(text(given, "http.listen"))?,
+        listeners: listeners?,
+        network: network?,
+        topics: topics?,
+        groups: groups?,
+        min_copies: min_copies?,
+        storage: match storage {
+            Some(storage) => Some(storage?),
+            None => None,
+        },
+        cluster,
+        shown: shown?,
+    })
+}
+
+/// Checks names and values, each for itself: for who gives options to several nodes, each of which has more of its own.
+///
+/// # Errors
+/// Everything that is wrong.
+pub(crate) fn check_values(given: &Given) -> Result<(), Problems> {
+    let mut problems = given.problems().clone();
+    for (name, ..) in given.all() {
+        problems.keep(value(given, name));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
 fn shown(given: &Given) -> Result<Vec<ShownOption>, OptionError> {
@@ -227,10 +273,6 @@ fn groups(given: &Given) -> Result<GroupSettings, OptionError> {
 }
 
 fn storage(given: &Given, cluster: &ClusterSettings) -> Result<StorageSettings, OptionError> {
-    let store_url = text(given, "store.url")?.ok_or(OptionError::Missing {
-        name: "store.url",
-        remedy: "say where primary storage is, such as s3://bucket/prefix, hdfs://nameservice/path or file:///path",
-    })?;
     let wal_mode = wal_mode(given, cluster)?;
     let (offload_bytes, offload_interval) = match wal_mode {
         // Producers wait for it.
@@ -240,13 +282,13 @@ fn storage(given: &Given, cluster: &ClusterSettings) -> Result<StorageSettings, 
         }
     };
     Ok(StorageSettings {
-        store_url,
+        store_url: store_url(given)?,
         store: store_options(given)?,
         offload_bytes: number(given, offload_bytes)?,
         offload_interval: millis(given, offload_interval)?,
         start_wait: millis(given, "store.start.wait.ms")?,
         delete_delay_ms: number(given, "store.delete.delay.ms")?,
-        wal_dir: required_path(given, "wal.dir", "name a directory on a local disk for the write-ahead log")?,
+        wal_dir: wal_dir(given)?,
         wal_size: number(given, "wal.size")?,
         wal_mode,
         wal_min_copies: number(given, "wal.min.copies")?,
@@ -259,6 +301,17 @@ fn storage(given: &Given, cluster: &ClusterSettings) -> Result<StorageSettings, 
         log_cache_bytes: number(given, "cache.log.bytes")?,
         block_cache_bytes: number(given, "cache.block.bytes")?,
     })
+}
+
+fn store_url(given: &Given) -> Result<String, OptionError> {
+    text(given, "store.url")?.ok_or(OptionError::Missing {
+        name: "store.url",
+        remedy: "say where primary storage is, such as s3://bucket/prefix, hdfs://nameservice/path or file:///path",
+    })
+}
+
+fn wal_dir(given: &Given) -> Result<PathBuf, OptionError> {
+    required_path(given, "wal.dir", "name a directory on a local disk for the write-ahead log")
 }
 
 /// A controller that is no broker is asked too, by the options that it shares with the brokers.
@@ -303,7 +356,7 @@ pub(crate) fn metadata_dir(given: &Given) -> Result<PathBuf, OptionError> {
     required_path(
         given,
         "metadata.dir",
-        "name the directory of the quorum's log, with --config or --set metadata.dir=DIR",
+        "name the directory of the quorum's log and of the admin socket, in the file of --config or with --set metadata.dir=DIR",
     )
 }
 
@@ -338,37 +391,43 @@ pub(crate) fn store_options(given: &Given) -> Result<StoreOptions, OptionError> 
     })
 }
 
-fn listeners(given: &Given) -> Result<Vec<Listener>, OptionError> {
-    let advertised = endpoints(given, "advertised.listeners")?;
-    let internal = list(given, "controller.listener.names")?;
-    let mut result = Vec::new();
-    for (name, host, port) in endpoints(given, "listeners")? {
-        if internal.contains(&name) {
-            continue;
-        }
-        if protocol(given, &name)? != "PLAINTEXT" {
-            let expected = format!("PLAINTEXT for '{name}': TLS and SASL are not built yet");
-            return Err(invalid(given, "listener.security.protocol.map", expected));
-        }
-        let told =
-            advertised.iter().find(|(of, _, _)| *of == name).map(|(_, host, port)| (host.clone(), *port));
-        let wildcard =
-            host.is_empty() || host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
-        if wildcard && told.is_none() {
-            return Err(OptionError::Missing {
-                name: "advertised.listeners",
-                remedy: "a listener on all interfaces must say which address clients should use, such as advertised.listeners=PLAINTEXT://192.0.2.10:9092",
-            });
-        }
-        if told.as_ref().is_some_and(|(host, _)| host.is_empty()) {
-            return Err(invalid(given, "advertised.listeners", "a host in each address".to_owned()));
-        }
-        result.push(Listener { name, host, port, advertised: told });
+fn listeners(given: &Given, problems: &mut Problems) -> Option<Vec<Listener>> {
+    let advertised = problems.keep(endpoints(given, "advertised.listeners"))?;
+    let internal = problems.keep(list(given, "controller.listener.names"))?;
+    let listed = problems.keep(endpoints(given, "listeners"))?;
+    let clients: Vec<_> = listed.into_iter().filter(|(name, ..)| !internal.contains(name)).collect();
+    if clients.is_empty() {
+        problems.add(invalid(given, "listeners", "at least one listener for clients".to_owned()));
     }
-    if result.is_empty() {
-        return Err(invalid(given, "listeners", "at least one listener for clients".to_owned()));
+    // Of each what is wrong with it, not only of the first.
+    let checked: Vec<_> = clients
+        .into_iter()
+        .map(|endpoint| problems.keep(client_listener(given, endpoint, &advertised)))
+        .collect();
+    checked.into_iter().collect()
+}
+
+fn client_listener(
+    given: &Given,
+    (name, host, port): (String, String, u16),
+    advertised: &[(String, String, u16)],
+) -> Result<Listener, OptionError> {
+    if protocol(given, &name)? != "PLAINTEXT" {
+        let expected = format!("PLAINTEXT for '{name}': TLS and SASL are not built yet");
+        return Err(invalid(given, "listener.security.protocol.map", expected));
     }
-    Ok(result)
+    let told = advertised.iter().find(|(of, _, _)| *of == name).map(|(_, host, port)| (host.clone(), *port));
+    let wildcard = host.is_empty() || host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
+    if wildcard && told.is_none() {
+        return Err(OptionError::Missing {
+            name: "advertised.listeners",
+            remedy: "a listener on all interfaces must say which address clients should use, such as advertised.listeners=PLAINTEXT://192.0.2.10:9092",
+        });
+    }
+    if told.as_ref().is_some_and(|(host, _)| host.is_empty()) {
+        return Err(invalid(given, "advertised.listeners", "a host in each address".to_owned()));
+    }
+    Ok(Listener { name, host, port, advertised: told })
 }
 
 /// The security protocol of a listener: as mapped, else its name.

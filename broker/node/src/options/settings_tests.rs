@@ -2,12 +2,14 @@ use super::*;
 
 const LEAST: [&str; 4] = ["node.id=1", "metadata.dir=/m", "wal.dir=/w", "store.url=file:///s"];
 
-fn settings(more: &[&str]) -> Result<Settings, OptionError> {
+fn of(assignments: &[&str]) -> Result<Settings, Problems> {
     let mut given = Given::default();
-    for assignment in LEAST.iter().chain(more) {
-        given.set(assignment)?;
-    }
+    assignments.iter().for_each(|assignment| given.set(assignment));
     Settings::from_given(&given)
+}
+
+fn settings(more: &[&str]) -> Result<Settings, Problems> {
+    of(&[&LEAST, more].concat())
 }
 
 fn error(more: &[&str]) -> String {
@@ -32,8 +34,65 @@ fn an_error_names_option_value_place_and_remedy() {
 
 #[test]
 fn a_missing_option_says_what_to_give() {
-    let error = Settings::from_given(&Given::default()).expect_err("refused").to_string();
+    let error = of(&LEAST[1..]).expect_err("refused").to_string();
     assert_eq!(error, "option 'node.id' is required: give this node a number, such as node.id=1");
+}
+
+/// The lines of an error of several problems, without the first.
+fn lines(problems: &Problems) -> Vec<String> {
+    let text = problems.to_string();
+    text.lines().skip(1).map(|line| line.trim_start_matches("  - ").to_owned()).collect()
+}
+
+#[test]
+fn all_that_is_missing_is_named_in_one_run() {
+    let missing = lines(&of(&[]).expect_err("refused"));
+    let names: Vec<_> = missing.iter().filter_map(|line| line.split('\'').nth(1)).collect();
+    assert_eq!(names, ["node.id", "metadata.dir", "store.url", "wal.dir"], "{missing:?}");
+    assert!(missing.iter().all(|line| line.contains("is required: ")), "{missing:?}");
+}
+
+#[test]
+fn all_that_is_wrong_is_named_in_one_run_and_each_once() {
+    let wrong = of(&[
+        "node.id=1",
+        "num.partition=3",
+        "num.partitions=many",
+        "wal.io.engine=quick",
+        "wal.accept.loss=1",
+        "queued.max.request.bytes=1MiB",
+        "broker.session.timeout.ms=500",
+        "listeners=SSL://127.0.0.1:1,PLAINTEXT://:2",
+        "listener.security.protocol.map=SSL:SSL",
+        THREE,
+    ]);
+    let wrong = lines(&wrong.expect_err("refused"));
+    let words = [
+        "unknown option 'num.partition'",
+        "'num.partitions' has the value 'many'",
+        "'metadata.dir' is required",
+        "'store.url' is required",
+        "'wal.dir' is required",
+        "'wal.io.engine' has the value 'quick'",
+        "'wal.accept.loss' has the value '1'",
+        "PLAINTEXT for 'SSL'",
+        "'advertised.listeners' is required",
+        "'broker.session.timeout.ms' has the value '500'",
+        "'listeners' is required: a node of a cluster needs an internal port",
+        "'queued.max.request.bytes' has the value '1MiB'",
+    ];
+    for word in words {
+        assert_eq!(wrong.iter().filter(|line| line.contains(word)).count(), 1, "{word}: {wrong:#?}");
+    }
+    assert_eq!(wrong.len(), words.len(), "{wrong:#?}");
+}
+
+#[test]
+fn both_files_of_the_internal_port_are_named_at_once() {
+    let listeners = "listeners=PLAINTEXT://10.0.0.1:9092,CONTROLLER://10.0.0.1:9093";
+    let tls = "listener.security.protocol.map=CONTROLLER:SSL,PLAINTEXT:PLAINTEXT";
+    let missing = error(&[THREE, listeners, tls]);
+    assert!(missing.contains("keystore.location") && missing.contains("truststore.location"), "{missing}");
 }
 
 #[test]
@@ -80,13 +139,8 @@ fn a_node_of_a_cluster_needs_an_internal_port_and_its_certificates() {
 
 #[test]
 fn a_controller_alone_needs_no_store_and_a_broker_alone_needs_controllers() {
-    let mut given = Given::default();
-    for assignment in
-        ["node.id=1", "metadata.dir=/m", "process.roles=controller", "listeners=CONTROLLER://127.0.0.1:1"]
-    {
-        given.set(assignment).expect("known");
-    }
-    let settings = Settings::from_given(&given).expect("valid");
+    let controller = ["process.roles=controller", "listeners=CONTROLLER://127.0.0.1:1"];
+    let settings = of(&[&LEAST[..2], &controller].concat()).expect("valid");
     assert!(settings.storage.is_none() && settings.listeners.is_empty());
     assert!(error(&["process.roles=broker"]).contains("a broker must know where the controllers are"));
     assert!(error(&["process.roles=zookeeper"]).contains("'broker,controller'"));

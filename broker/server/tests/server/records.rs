@@ -2,15 +2,15 @@
 
 use aquifer_record::{BatchBuilder, Batches, Compression, NewRecord, patch_offset_and_epoch};
 use aquifer_server::ServerConfig;
-use aquifer_stream::StreamsConfig;
+use aquifer_stream::{Durability, StreamsConfig};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::ResponseError as Code;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{
-    DeleteRecordsRequest, FetchRequest, FetchResponse, InitProducerIdRequest, ListOffsetsRequest,
-    ProduceRequest, TransactionalId,
+    DeleteRecordsRequest, DeleteTopicsRequest, FetchRequest, FetchResponse, InitProducerIdRequest,
+    ListOffsetsRequest, ProduceRequest, TransactionalId,
 };
 use std::time::Duration;
 use uuid::Uuid;
@@ -88,6 +88,44 @@ async fn pipelined_produces_get_their_offsets_and_replies_in_order() {
         assert_eq!(response.responses[0].partition_responses[0].base_offset, offset as i64);
     }
     client.receive::<FetchRequest>(13, last).await;
+    node.stop().await;
+}
+
+/// Kafka answers acks=1 from the leader's log, and looks at no timeout. Told of one, a producer would send again what is there.
+#[tokio::test(start_paused = true)]
+async fn acks_1_has_no_timeout_that_ends_before_the_leaders_own_disk_can_answer() {
+    let node = Node::start().await;
+    let mut client = node.client();
+    let id = client.create("t", 1).await;
+    for offset in 0..20 {
+        let request = produce(13, "t", id, 0, 1, batch(&["x"])).with_timeout_ms(0);
+        let response = client.call(13, &request).await;
+        let partition = &response.responses[0].partition_responses[0];
+        assert_eq!((partition.error_code, partition.base_offset), (0, offset));
+    }
+    node.stop().await;
+}
+
+/// Where each partition waits for its own upload, one that goes away says nothing about the others: told so, a plain producer
+/// would send theirs again.
+#[tokio::test(start_paused = true)]
+async fn of_a_request_for_several_partitions_each_is_answered_for_itself() {
+    let upload_age = Duration::from_secs(5);
+    let streams = StreamsConfig { durability: Durability::Store, upload_age, ..StreamsConfig::default() };
+    let node = Node::start_on(ServerConfig::new(NODE), streams).await;
+    let (mut client, mut admin) = (node.client(), node.client());
+    let [goes, stays] = [client.create("goes", 1).await, client.create("stays", 1).await];
+    let mut request = produce(13, "goes", goes, 0, -1, batch(&["x"]));
+    request.topic_data.extend(produce(13, "stays", stays, 0, -1, batch(&["y"])).topic_data);
+    let sent = client.send(13, &request).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let deletion =
+        DeleteTopicsRequest::default().with_topic_names(vec![topic("goes")]).with_timeout_ms(1_000);
+    let deleted = admin.call(5, &deletion).await;
+    assert_eq!(deleted.responses[0].error_code, 0);
+    let response = client.receive::<ProduceRequest>(13, sent).await;
+    let codes = response.responses.iter().map(|topic| topic.partition_responses[0].error_code);
+    assert_eq!(codes.collect::<Vec<_>>(), [Code::NotEnoughReplicasAfterAppend.code(), 0]);
     node.stop().await;
 }
 

@@ -134,6 +134,26 @@ async fn who_waits_for_a_stream_that_goes_away_or_an_uploader_that_ends_is_told_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_that_cannot_upload_says_that_nobody_was_told_of_what_is_left() {
+    let mut world = world(95, Duration::from_secs(3_600)).await;
+    for (durability, words) in [
+        (Durability::Store, "300 bytes were not put into the store, and acknowledged to nobody"),
+        (Durability::Wal, "300 bytes stay in the WAL for the next start"),
+    ] {
+        world.config.durability = durability;
+        let node = world.start().await;
+        let topic = node.create_topic(&format!("{durability:?}"), 1).await;
+        let owner = node.open(topic, 0).await;
+        owner.append(4, 300).expect("room");
+        node.streams.0.faults.stop_at(Stage::Prepared);
+        let left = node.streams.shutdown(Duration::from_secs(1)).await.expect_err("it was not uploaded");
+        assert!(left.to_string().starts_with(words), "{left}");
+        drop(owner);
+        world.kill(node).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_process_with_a_durable_wal_acknowledged_is_kept_by_the_next_one_without() {
     let mut world = World::new(94).await;
     let node = world.start().await;

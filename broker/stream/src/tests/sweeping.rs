@@ -1,9 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_image::TrimStreams;
+use aquifer_image::{HandOver, HandedOver, MovePartition, MovePartitions, Outcome, TrimStreams};
 
 use super::Stage;
-use super::world::World;
+use super::world::{OTHERS, World};
+use crate::lock::lock;
 use crate::{ReadError, ReadRequest, TrimError};
 
 #[tokio::test(start_paused = true)]
@@ -231,5 +233,35 @@ async fn a_stream_that_moved_away_does_not_hold_up_the_retention_of_others() {
     node.streams.trim(trims).await.expect("the others are trimmed");
     assert_eq!(stays.stream.start(), 10);
     assert!(matches!(moved.stream.trim(5).await, Err(TrimError::Closed(_))));
+    world.stop(node).await;
+}
+
+/// The hand-over may be applied while such an upload is on its way: no reason for the broker to stop.
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_is_written_anew_may_come_after_its_partition_went_away() {
+    let world = World::new(68).await;
+    let node = world.start().await;
+    world.register(&node.metadata, OTHERS[0]).await;
+    let topic = node.create_topic("a", 2).await;
+    let (moved, stays) = (node.open(topic, 0).await, node.open(topic, 1).await);
+    for owner in [&moved, &stays] {
+        owner.write(10, 1_000).await;
+    }
+    node.streams.flush().await.expect("flushed");
+    let moves = vec![MovePartition { topic, index: 0, to: Some(OTHERS[0]), replicas: None }];
+    node.metadata.propose(MovePartitions { moves }).await.expect("asked for");
+    let moving = node.metadata.image().partition(topic, 0).expect("exists").moving.expect("asked for");
+    let (broker, broker_epoch) = node.streams.registration();
+    let partitions = vec![HandedOver { topic, index: 0, asked_at: moving.asked_at, end: 10 }];
+    let handed = node.metadata.propose(HandOver { node: broker, broker_epoch, partitions }).await;
+    assert!(matches!(handed, Ok(Outcome::HandedOver { kept }) if kept.is_empty()));
+
+    stays.append(5, 1_000).expect("room");
+    lock(&node.streams.0.renewing).insert(moved.stream.id(), Arc::clone(&moved.stream.0));
+    node.streams.flush().await.expect("the other partition's records go to the store all the same");
+    assert_eq!(stays.stream.offloaded_end(), 15);
+    lock(&node.streams.0.renewing).insert(moved.stream.id(), Arc::clone(&moved.stream.0));
+    node.streams.flush().await.expect("also when there is nothing else");
+    stays.check_all(10_000).await;
     world.stop(node).await;
 }

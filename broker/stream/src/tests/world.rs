@@ -133,7 +133,7 @@ impl World {
         }
     }
 
-    async fn register(&self, metadata: &MetadataClient, node: NodeId) -> BrokerEpoch {
+    pub(super) async fn register(&self, metadata: &MetadataClient, node: NodeId) -> BrokerEpoch {
         let endpoint = Endpoint {
             listener: "PLAINTEXT".to_owned(),
             host: "localhost".to_owned(),

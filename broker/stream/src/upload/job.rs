@@ -57,6 +57,17 @@ impl Job {
         self.bytes += cut.bytes;
         self.cuts.push(cut);
     }
+
+    /// Leaves out what is of this stream, data or checkpoints, if it is a checkpoint that was only to be written anew: its
+    /// partition was handed over meanwhile, with nothing left here. False if there are records, which only we had.
+    fn leave_out(&mut self, stream: StreamId) -> bool {
+        let of_stream = |cut: &Cut| {
+            cut.stream.data == stream || cut.checkpoint.as_ref().is_some_and(|(meta, _)| *meta == stream)
+        };
+        let before = self.cuts.len();
+        self.cuts.retain(|cut| !(of_stream(cut) && cut.batches.is_empty()));
+        self.cuts.len() < before
+    }
 }
 
 /// A job whose commit was applied here.
@@ -70,7 +81,7 @@ pub(crate) struct Done {
 /// Performs a job. `turn` resolves when the job before it has committed, `committed` tells the next one.
 pub(crate) async fn run(
     shared: Arc<Shared>,
-    job: Job,
+    mut job: Job,
     turn: Option<oneshot::Receiver<()>>,
     committed: oneshot::Sender<()>,
 ) -> Result<Done, UploadError> {
@@ -86,16 +97,42 @@ pub(crate) async fn run(
         }
         let (object, written) = store_object(&shared, &job, &mut pause).await?;
         wait_for(&mut turn).await;
-        if let Some(gone) = commit(&shared, object, &written).await? {
-            break (gone, Some(written.object_bytes));
+        match commit(&shared, object, &written).await? {
+            Committed::Yes { gone } => break (gone, Some(written.object_bytes)),
+            Committed::GivenUp => {
+                warn!(%object, "the object was given up before it was committed: uploading again");
+                pause.after_failure(&shared).await;
+            }
+            Committed::Led { rejection } => {
+                if !led(&rejection).is_some_and(|stream| job.leave_out(stream)) {
+                    return Err(UploadError::Refused(rejection));
+                }
+                debug!(%rejection, "a checkpoint that was written anew came after its partition went away");
+            }
         }
-        warn!(%object, "the object was given up before it was committed: uploading again");
-        pause.after_failure(&shared).await;
     };
     fault!(shared, Committed);
     // Nobody listens if this was the last job.
     let _ = committed.send(());
     Ok(Done { job, gone, object_bytes })
+}
+
+/// What came of a commit.
+enum Committed {
+    /// It was applied; these streams are deleted.
+    Yes { gone: HashSet<StreamId> },
+    /// The object was given up meanwhile and must be uploaded again.
+    GivenUp,
+    /// Another broker leads a stream of it.
+    Led { rejection: Rejection },
+}
+
+/// The stream that another broker leads, if that is why.
+fn led(rejection: &Rejection) -> Option<StreamId> {
+    match rejection {
+        Rejection::NotStreamLeader { stream, .. } => Some(*stream),
+        _ => None,
+    }
 }
 
 /// Waits until the job before has committed. If it failed, the uploader ends, and this wait with it.
@@ -188,13 +225,9 @@ async fn prepare(shared: &Shared, pause: &mut Pause) -> Result<ObjectId, UploadE
     }
 }
 
-/// Commits the object; `None` if it was given up meanwhile and must be uploaded again. An outcome that is unknown
-/// is resolved by asking again: the image answers a repeated commit as it answered the first.
-async fn commit(
-    shared: &Shared,
-    object: ObjectId,
-    written: &Written,
-) -> Result<Option<HashSet<StreamId>>, UploadError> {
+/// Commits the object. An outcome that is unknown is resolved by asking again: the image answers a repeated commit as it
+/// answered the first.
+async fn commit(shared: &Shared, object: ObjectId, written: &Written) -> Result<Committed, UploadError> {
     let ranges = commit_ranges(&written.ranges);
     let mut pause = Pause::default();
     loop {
@@ -207,13 +240,18 @@ async fn commit(
             ranges: ranges.clone(),
         };
         match shared.metadata.propose(command).await {
-            Ok(Outcome::ObjectCommitted { gone }) => return Ok(Some(gone.into_iter().collect())),
+            Ok(Outcome::ObjectCommitted { gone }) => {
+                return Ok(Committed::Yes { gone: gone.into_iter().collect() });
+            }
             Ok(other) => unreachable!("CommitObject is answered by ObjectCommitted, not {other:?}"),
             Err(ProposeError::Rejected(
                 Rejection::ObjectExpired { .. }
                 | Rejection::UnknownObject { .. }
                 | Rejection::CommitConflict { .. },
-            )) => return Ok(None),
+            )) => return Ok(Committed::GivenUp),
+            Err(ProposeError::Rejected(rejection @ Rejection::NotStreamLeader { .. })) => {
+                return Ok(Committed::Led { rejection });
+            }
             Err(ProposeError::Rejected(rejection)) => return Err(UploadError::Refused(rejection)),
             Err(error) => {
                 warn!(%error, %object, "a commit is not known to have happened: asking again");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aquifer_types::{NodeId, TopicId};
+use aquifer_types::{Counted, NodeId, TopicId};
 
 use super::{check_epoch, left_by};
 use crate::command::{ConfigResource, DrainBroker, Outcome, ResumeBroker, StopBroker, UnregisterBroker};
@@ -75,11 +75,11 @@ pub(crate) fn left_of(image: &Image, node: NodeId) -> Vec<String> {
     let mut left = Vec::new();
     let led = image.led_count(node);
     if led > 0 {
-        left.push(format!("it leads {led} partitions"));
+        left.push(format!("it leads {}", Counted(led, "partition")));
     }
-    let dead: Vec<_> = left_by(image, node).map(|segment| segment.id).collect();
+    let dead: Vec<_> = left_by(image, node).map(|segment| segment.id.to_string()).collect();
     if !dead.is_empty() {
-        left.push(format!("the takeover of its WAL segments {dead:?} is not over"));
+        left.push(format!("its takeover is not over: WAL segments to be ended are {}", dead.join(", ")));
     }
     for segment in image.segments().filter(|segment| segment.owner != node) {
         if segment.members.iter().any(|member| member.node == node) {

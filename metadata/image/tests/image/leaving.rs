@@ -146,6 +146,6 @@ fn a_dead_brokers_mirrored_segments_keep_it_in_memory() {
     cluster.ok(OpenSegment { node: OTHER, broker_epoch, disk, members, needed: 0 });
     cluster.ok(FenceBroker { node: OTHER, broker_epoch });
     let left = cluster.image.left_of(OTHER);
-    assert!(left.iter().any(|reason| reason.contains("the takeover of its WAL segments")), "{left:?}");
-    assert!(left.iter().any(|reason| reason == "it leads 1 partitions"), "{left:?}");
+    assert!(left.iter().any(|reason| reason.contains("its takeover is not over: WAL segments")), "{left:?}");
+    assert!(left.iter().any(|reason| reason == "it leads 1 partition"), "{left:?}");
 }

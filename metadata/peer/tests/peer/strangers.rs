@@ -76,6 +76,18 @@ async fn a_client_certificate_of_the_same_ca_opens_nothing() {
 }
 
 #[tokio::test]
+async fn a_stop_does_not_wait_for_a_connection_that_says_nothing() {
+    let node = node(2, Authority::new().node(2)).await;
+    let silent = tokio::net::TcpStream::connect(&node.address).await.expect("accepted");
+    // Taken up by now.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    // Less than it has to say who it is.
+    let stopped = node.tasks.shutdown(std::time::Duration::from_millis(1_500)).await;
+    assert_eq!(stopped, Ok(()), "tasks that still ran");
+    drop(silent);
+}
+
+#[tokio::test]
 async fn a_node_of_another_ca_is_not_talked_to() {
     let (one, two) = (node(1, Authority::new().node(1)).await, node(2, Authority::new().node(2)).await);
     let found = one.peers.discover(&two.address, LONG).await;

@@ -72,6 +72,34 @@ async fn nobody_waits_for_our_own_disk_in_a_log_that_has_ended() {
     assert!(cluster.wal.landed(Lsn(0)).await.is_ok(), "what landed, landed");
 }
 
+/// Whoever closes it has others to stop, too: it must not take the limit that somebody sets.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_closes_does_not_wait_for_a_mirror_that_was_silent_before() {
+    let mut cluster = Cluster::new(5, 3, 2).await;
+    cluster.append(100);
+    assert!(committed(&cluster, 0).await);
+    cluster.hosts[0].wire.stick();
+    cluster.append(100);
+    // Long enough to be found slow; nobody rolls.
+    sleep(Duration::from_secs(2)).await;
+    let closed = timeout(Duration::from_secs(2), cluster.wal.close()).await.expect("soon");
+    assert!(closed.is_err(), "not all of it was acknowledged");
+    assert_eq!(cluster.wal.usage().landed, Lsn(2), "our own copy has it");
+    cluster.note_acknowledged();
+    assert_eq!(cluster.acknowledged, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_closes_in_the_middle_of_a_roll_that_nobody_ends_gives_up_soon() {
+    let mut cluster = Cluster::new(6, 3, 2).await;
+    cluster.append(100);
+    assert!(committed(&cluster, 0).await);
+    cluster.wal.freeze().await.expect("alive");
+    cluster.append(100);
+    let closed = timeout(Duration::from_secs(2), cluster.wal.close()).await.expect("soon");
+    assert!(closed.is_err(), "not all of it was written");
+}
+
 #[tokio::test(start_paused = true)]
 async fn each_of_several_rolls_in_a_row_ends_the_segment_that_the_one_before_began() {
     let mut cluster = Cluster::new(3_467_011_259_857_472_296, 2, 2).await;

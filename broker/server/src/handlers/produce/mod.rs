@@ -34,6 +34,10 @@ const FULL_PAUSE: Duration = Duration::from_millis(250);
 /// hear at once who leads next, instead of sending their records over and over.
 const HOLD_LIMIT: Duration = Duration::from_secs(1);
 
+/// How long acks=1 waits at least, whatever the request's timeout says: Kafka answers it from the leader's log, without one. Who
+/// is told of a timeout sends a record again that is there.
+const LEADER_LIMIT: Duration = Duration::from_secs(30);
+
 /// Client id of Kafka's own admin tools, which may write to internal topics.
 const ADMIN_CLIENT: &str = "__admin_client";
 
@@ -118,7 +122,8 @@ fn append(call: Call, request: ProduceRequest, buffer_bytes: usize) -> Answer {
     let answer = match ticket {
         None => Answer::Ready(respond::respond(&call, topics, None, pause)),
         Some(ticket) => Answer::Pipelined(Box::pin(async move {
-            let late = durable(ticket, timeout_ms).await;
+            let least = if acks == 1 { LEADER_LIMIT } else { Duration::ZERO };
+            let late = durable(ticket, time_limit(timeout_ms).max(least)).await;
             respond::respond(&call, topics, late.as_ref(), pause)
         })),
     };
@@ -137,8 +142,8 @@ fn time_limit(timeout_ms: i32) -> Duration {
 }
 
 /// Waits until what was appended is durable; otherwise what to say instead.
-async fn durable(ticket: CommitTicket, timeout_ms: i32) -> Option<Failure> {
-    match tokio::time::timeout(time_limit(timeout_ms), ticket.wait()).await {
+async fn durable(ticket: CommitTicket, limit: Duration) -> Option<Failure> {
+    match tokio::time::timeout(limit, ticket.wait()).await {
         Ok(Ok(())) => None,
         Ok(Err(unsettled)) => Some(unsettled.into()),
         Err(_) => Some(Failure::new(

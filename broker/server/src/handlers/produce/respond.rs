@@ -21,8 +21,8 @@ const LOG_START_FROM: i16 = 5;
 const MESSAGES_FROM: i16 = 8;
 const LEADERS_FROM: i16 = 10;
 
-/// `late` overrules the outcome of every batch that was appended: its durability is not known. The client is asked to
-/// send nothing for `pause`.
+/// `late` overrules the outcome of every batch that was appended and whose durability is not known: others of the request may be
+/// durable all the same, as those of partitions that stayed where one moved away. The client is asked to send nothing for `pause`.
 pub(super) fn respond(
     call: &Call,
     topics: Vec<(TopicKey, Vec<PartitionOutcome>)>,
@@ -59,7 +59,7 @@ fn partition(
 ) -> PartitionProduceResponse {
     let response = PartitionProduceResponse::default().with_index(outcome.index);
     let result = match (outcome.result, late) {
-        (Ok(_), Some(late)) => Err(late.clone().into()),
+        (Ok(appended), Some(late)) if !appended.ticket.is_met() => Err(late.clone().into()),
         (result, _) => result,
     };
     match result {
