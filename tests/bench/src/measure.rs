@@ -29,6 +29,8 @@ pub(crate) fn measure(
     settings: &Settings,
     notes: &mut Vec<String>,
 ) -> Result<Figures, BenchError> {
+    // What an earlier load did to the copies is not to be of use to this one.
+    station.until_whole(None)?;
     let rolls = station.broker.rolls();
     let figures = take(station, scenario, settings, notes)?;
     if let (Some(before), Some(after)) = (rolls, station.broker.rolls())
