@@ -73,10 +73,11 @@ impl TaskGroup {
                 Ok(Err(error)) => error.to_string(),
                 Err(panic) => format!("panicked: {}", panic_text(&*panic)),
             };
-            error!(task = name, %reason, "task failed");
+            // Before it is told: telling may fail too.
             if rule == OnEnd::StopGroup {
-                group.fail(Failure { task: name, reason });
+                group.fail(Failure { task: name, reason: reason.clone() });
             }
+            error!(task = name, %reason, "task failed");
         };
         tokio::spawn(self.tracker.track_future(task.instrument(error_span!("task", name))));
     }
