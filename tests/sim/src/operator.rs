@@ -99,14 +99,10 @@ async fn drain(world: &World, node: NodeId, times: Times) {
     if !others_remain(world, node, 1) || !propose(world, DrainBroker { node, for_good: false }).await {
         return;
     }
+    let is_rid = || world.newest_image().is_some_and(|image| image.led_count(node) == 0);
     match times {
         Times::Hard => sleep(a_while(world)).await,
-        Times::Calm => {
-            demand(world, "who leaves is rid of everything", || {
-                world.newest_image().is_some_and(|image| image.led_count(node) == 0)
-            })
-            .await;
-        }
+        Times::Calm => demand(world, "who leaves is rid of everything", is_rid).await,
     }
     propose(world, ResumeBroker { node }).await;
 }
