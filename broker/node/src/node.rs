@@ -211,7 +211,8 @@ impl Ground {
         let defaults = ClientConfig::default();
         let form_limit = defaults.form_limit.filter(|_| alone);
         let metadata =
-            MetadataClient::start(source.clone(), ClientConfig { form_limit, ..defaults }, storing).await?;
+            MetadataClient::start(source.clone(), ClientConfig { form_limit, ..defaults }, &random, storing)
+                .await?;
         let cluster = metadata.image().cluster_id().expect("the client waits until there is a cluster");
         let storage = settings.storage.as_ref().expect("a broker's settings have it");
         let mirrors = match &port {

@@ -115,7 +115,7 @@ async fn metadata(random: &Random, tasks: &TaskGroup) -> MetadataClient {
     let config = QuorumConfig::new(NODE, Storage::Memory(MemoryStorage::new()), formation);
     let network = Router::new(random.clone()).endpoint(NODE);
     let quorum = Quorum::start(config, network, random, tasks).await.expect("starts");
-    MetadataClient::start(quorum, ClientConfig::default(), tasks).await.expect("follows")
+    MetadataClient::start(quorum, ClientConfig::default(), random, tasks).await.expect("follows")
 }
 
 fn registration(random: &Random) -> RegisterBroker {
