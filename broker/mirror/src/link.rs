@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 
 use crate::channels::{Copy, Said, WAL_MIRROR, encode};
 
-/// How long a link may take to be made. Longer than the owner's patience: who is slower is left out anyway.
-const OPEN_LIMIT: Duration = Duration::from_secs(1);
+/// How long a link may take to be made. Who takes longer than the owner's patience is left out if there are others. If there are none,
+/// a lost packet (TCP sends the first one again after 1 s and after 3 s) or a busy machine must not cost another roll.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
 
 /// The ways from an owner to its mirrors.
 #[derive(Clone, Debug)]

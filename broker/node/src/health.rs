@@ -1,13 +1,24 @@
 //! What the HTTP port tells of a node.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
 use aquifer_coordinator::Groups;
 use aquifer_partition::Partitions;
 use aquifer_quorum::Quorum;
-use aquifer_runtime::TaskGroup;
+use aquifer_runtime::{OnEnd, TaskGroup};
 use aquifer_stream::Streams;
+use tokio::time::{Instant, sleep};
 
 use crate::http::Health;
 use crate::metrics::Page;
+use crate::waiting::Readiness;
+
+/// A member of the quorum that did not hear its leader for so long may show what is not so any more.
+const LEADER_SILENCE: Duration = Duration::from_secs(5);
+/// How often a running node looks whether it is ready.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The layers that have a say.
 pub(crate) struct NodeHealth {
@@ -33,8 +44,16 @@ impl Health for NodeHealth {
         let all_open = broker.is_none_or(|broker| broker.partitions.all_open());
         let loading = broker.map_or(0, |broker| broker.groups.still_loading());
         readiness(stopping, all_open, loading, broker.map(|broker| broker.streams.stats().wal_copies))?;
-        if self.quorum.as_ref().is_some_and(|quorum| quorum.leader().is_none()) {
+        let Some(quorum) = &self.quorum else { return Ok(()) };
+        if quorum.leader().is_none() {
             return Err("the metadata quorum has no leader that is known here".to_owned());
+        }
+        let silence = quorum.silence();
+        if silence >= LEADER_SILENCE {
+            return Err(format!(
+                "the leader of the metadata quorum was not heard for {} s",
+                silence.as_secs()
+            ));
         }
         Ok(())
     }
@@ -42,6 +61,24 @@ impl Health for NodeHealth {
     fn metrics(&self) -> String {
         self.page.render()
     }
+}
+
+/// Has the log say so when the node is not ready, and why, until it stops.
+pub(crate) fn watch_readiness(health: Arc<dyn Health>, serving: &TaskGroup) {
+    let stopping = serving.stopping().clone();
+    serving.spawn("readiness", OnEnd::Continue, async move {
+        let mut readiness = Readiness::default();
+        let watching = async {
+            loop {
+                sleep(LOOK_EVERY).await;
+                if let Some(word) = readiness.look(health.ready(), Instant::now()) {
+                    word.tell();
+                }
+            }
+        };
+        let _: Option<()> = stopping.run_until_cancelled(watching).await;
+        Ok::<_, Infallible>(())
+    });
 }
 
 /// `wal_copies`: of the present segment, on a broker.

@@ -27,6 +27,7 @@ mod port;
 mod process_use;
 mod quickstart;
 mod stop;
+mod waiting;
 
 use std::process::ExitCode;
 

@@ -75,7 +75,8 @@ impl Mirrors {
         if let Some((_, disk)) = self.kept
             && storage.wal_mode != WalMode::Object
         {
-            metadata.propose(OfferMirror { node: self.port.peers.node(), broker_epoch, disk }).await?;
+            let offer = OfferMirror { node: self.port.peers.node(), broker_epoch, disk };
+            metadata.propose_until_known(offer, "the offer to mirror others' WAL").await?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_client::{ClientConfig, MetadataClient, ProposeError, Source};
+use aquifer_client::{ClientConfig, MetadataClient, Source};
 use aquifer_coordinator::{GroupConfig, Groups};
 use aquifer_disk::{Disk, DiskOptions};
 use aquifer_heartbeat::{Heart, Port};
@@ -25,12 +25,13 @@ use uuid::Uuid;
 
 use crate::admin;
 use crate::disk_id;
-use crate::health::{BrokerHealth, NodeHealth};
-use crate::http;
+use crate::health::{BrokerHealth, NodeHealth, watch_readiness};
+use crate::http::{self, Health};
 use crate::metrics::{BrokerLayers, Page};
 use crate::mirrors::{Mirrors, identity};
 use crate::options::{Listener, Settings, StorageSettings, WalMode};
 use crate::port;
+use crate::waiting::told;
 
 /// How long requests in progress may take to end after the stop began.
 pub(crate) const SERVING_STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -129,7 +130,8 @@ impl Node {
         let port = port::open(&settings, incarnation, deciding).await?;
 
         let cluster_id = cluster_id(&settings)?;
-        let source = port::start_quorum(&settings, cluster_id, &random, port.as_ref(), deciding).await?;
+        let source = port::start_quorum(&settings, cluster_id, &random, port.as_ref(), deciding);
+        let source = told("the metadata log and the other controllers", String::new, source).await?;
         let quorum = match &source {
             Source::Member(quorum) => Some(quorum.clone()),
             Source::Remote(_) => None,
@@ -158,7 +160,9 @@ impl Node {
             quorum: quorum.clone(),
             serving: serving.clone(),
         };
-        let http = http_socket.map(|socket| http::serve(socket, Arc::new(health), serving)).transpose()?;
+        let health: Arc<dyn Health> = Arc::new(health);
+        watch_readiness(health.clone(), serving);
+        let http = http_socket.map(|socket| http::serve(socket, health, serving)).transpose()?;
         info!(%node, kafka = broker.as_ref().map_or("none", |broker| broker.kafka.as_str()), "serving");
         Ok(Self {
             serving: serving.clone(),
@@ -210,13 +214,16 @@ impl Ground {
         let alone = port.is_none();
         let defaults = ClientConfig::default();
         let form_limit = defaults.form_limit.filter(|_| alone);
+        let config = ClientConfig { form_limit, ..defaults };
+        let metadata = MetadataClient::start(source.clone(), config, &random, storing);
         let metadata =
-            MetadataClient::start(source.clone(), ClientConfig { form_limit, ..defaults }, storing).await?;
+            told("the metadata, as the quorum's leader has it", || port::standing(&source), metadata).await?;
         let cluster = metadata.image().cluster_id().expect("the client waits until there is a cluster");
         let storage = settings.storage.as_ref().expect("a broker's settings have it");
         let mirrors = match &port {
             Some(port) => {
-                Some(Mirrors::open(port, (node, cluster), storage, &metadata, &random, storing).await?)
+                let opening = Mirrors::open(port, (node, cluster), storage, &metadata, &random, storing);
+                Some(told("the copies that are kept for others", String::new, opening).await?)
             }
             None => None,
         };
@@ -228,7 +235,8 @@ impl Ground {
         // A WAL that is needed and cannot be read is told before anything is registered.
         let early = match storage.wal_mode {
             WalMode::Local | WalMode::Mirror | WalMode::MirrorFast => {
-                Some(open_wal(storage, disk.clone(), identity, false).await?)
+                let opening = open_wal(storage, disk.clone(), identity, false);
+                Some(told("the recovery of the WAL", String::new, opening).await?)
             }
             WalMode::Object => None,
         };
@@ -238,10 +246,11 @@ impl Ground {
             endpoints: endpoints.iter().chain(port.as_ref().map(|port| &port.endpoint)).cloned().collect(),
             rack: settings.rack.clone(),
         };
-        let epoch = register(&metadata, registration, alone).await?;
+        let epoch = register(&metadata, registration, alone);
+        let epoch = told("the registration of this broker", || port::standing(&source), epoch).await?;
         let beating = port.map(|port| {
             let tasks = storing.child();
-            let (source, metadata, interval) = (source, metadata.clone(), settings.cluster.heartbeat);
+            let (source, metadata, interval) = (source.clone(), metadata.clone(), settings.cluster.heartbeat);
             Heart { port, source, metadata, epoch, interval }.start(&tasks);
             stop_with(&tasks, storing);
             tasks
@@ -259,9 +268,10 @@ impl Ground {
         if let Some(mirrors) = &mirrors {
             mirrors.offer(storage, &metadata, epoch).await?;
             let left = OwnCopies::new(node, disk_id, wal.had_log, &wal.recovered);
-            takeovers = Some(
-                mirrors.take_over(left, (&metadata, &store, &clock), epoch, &tell_takeovers, storing).await,
-            );
+            let ending =
+                mirrors.take_over(left, (&metadata, &store, &clock), epoch, &tell_takeovers, storing);
+            takeovers =
+                Some(told("the end of what its last process left in the WAL", String::new, ending).await);
             mirroring = mirrors.mirroring(storage, storing);
         }
         let parts = StreamsParts {
@@ -276,7 +286,8 @@ impl Ground {
             clock: clock.clone(),
             tasks: storing.clone(),
         };
-        let streams = Streams::open(streams_config(storage), parts).await?;
+        let opening = Streams::open(streams_config(storage), parts);
+        let streams = told("its first segment of the WAL", || port::standing(&source), opening).await?;
         let partitions = Partitions::start(
             partitions_config(&settings, node),
             streams.clone(),
@@ -293,7 +304,7 @@ impl Ground {
             random.clone(),
             serving,
         );
-        until_open(&partitions).await;
+        told("the partitions that it leads", String::new, until_open(&partitions)).await;
 
         let kafka = format!("{}:{}", endpoints[0].host, endpoints[0].port);
         let services = Services {
@@ -401,15 +412,13 @@ async fn register(
     registration: RegisterBroker,
     alone: bool,
 ) -> Attempt<BrokerEpoch> {
-    loop {
-        match metadata.propose(registration.clone()).await {
-            Ok(Outcome::BrokerRegistered { epoch }) => return Ok(epoch),
-            Ok(other) => return Err(StartError::Registration(other).into()),
-            Err(error @ (ProposeError::Unavailable { .. } | ProposeError::Unknown { .. })) if !alone => {
-                info!(%error, "not registered yet");
-            }
-            Err(error) => return Err(error.into()),
-        }
+    let outcome = match alone {
+        true => metadata.propose(registration).await?,
+        false => metadata.propose_until_known(registration, "the registration of this broker").await?,
+    };
+    match outcome {
+        Outcome::BrokerRegistered { epoch } => Ok(epoch),
+        other => Err(StartError::Registration(other).into()),
     }
 }
 

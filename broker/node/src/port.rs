@@ -83,3 +83,29 @@ pub(crate) async fn start_quorum(
     tasks.spawn("metadata-join", OnEnd::Continue, joined);
     Ok(quorum.into())
 }
+
+/// What is known of the way to the quorum, for a log that says what is waited for.
+pub(crate) fn standing(source: &Source) -> String {
+    match source {
+        Source::Member(quorum) => {
+            let status = quorum.status();
+            let leader = status.leader.map_or_else(|| "nobody".to_owned(), |node| format!("node {node}"));
+            format!(
+                "this member of the quorum is {:?} in term {}, the last leader that it knows is {leader}, heard {} s ago, {} vote; \
+                 its log ends at {}, its image at {}",
+                status.role,
+                status.term,
+                quorum.silence().as_secs(),
+                named(&status.voters),
+                status.last_log,
+                status.applied
+            )
+        }
+        Source::Remote(remote) => format!("known controllers: {}", named(&remote.controllers())),
+    }
+}
+
+fn named(nodes: &[NodeId]) -> String {
+    let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

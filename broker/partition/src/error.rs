@@ -100,6 +100,17 @@ pub enum AppendError {
     /// The partition moved away or was deleted while the caller held it. (NOT_LEADER_OR_FOLLOWER)
     #[error("this node does not lead the partition any more")]
     NotLeader,
+    /// What is missing before this batch was refused a moment ago, and comes again. (NOT_LEADER_OR_FOLLOWER: clients send both
+    /// again, in order)
+    #[error(
+        "sequence {sequence} of producer {producer_id} came behind a batch that was refused a moment ago: send both again, in order"
+    )]
+    BehindRefused {
+        /// The producer.
+        producer_id: i64,
+        /// First sequence of the batch.
+        sequence: i32,
+    },
     /// The WAL holds as much as may wait for the object store. (An error that every client retries.)
     #[error("{0}")]
     Full(String),
@@ -119,6 +130,20 @@ fn too_few(wanted: i32, copies: i32) -> String {
         "the topic wants min.insync.replicas={wanted}, and the write-ahead log makes {copies} of each record now: brokers that \
          would mirror it are away, or it has no more mirrors than that (wal.mode, wal.min.copies)"
     )
+}
+
+impl AppendError {
+    /// Whether the same batch may be taken a moment later.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::NotEnoughReplicas { .. } | Self::NotLeader | Self::Full(_) | Self::Storage(_) => true,
+            Self::Batch(_)
+            | Self::OutOfOrderSequence { .. }
+            | Self::BehindRefused { .. }
+            | Self::InvalidProducerEpoch { .. }
+            | Self::Transactional => false,
+        }
+    }
 }
 
 /// Whether an append is durable is not known: the WAL died before it said so. The records may be in the log of whoever leads next.

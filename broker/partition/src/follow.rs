@@ -25,6 +25,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
     // What is there already opens before the caller goes on, as far as nothing has to be read for it.
     let mut seen = changes.borrow_and_update().clone();
     apply(inner, &Image::new(), &seen);
+    inner.followed_to(&seen);
     let weak = Arc::downgrade(inner);
     let stopping = inner.tasks.stopping().clone();
     inner.tasks.spawn("partitions", OnEnd::StopGroup, async move {
@@ -36,6 +37,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
             let Some(inner) = weak.upgrade().filter(|_| changed.is_ok()) else { return Ok(()) };
             let image = changes.borrow_and_update().clone();
             apply(&inner, &seen, &image);
+            inner.followed_to(&image);
             seen = image;
         }
     });

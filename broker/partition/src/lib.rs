@@ -33,6 +33,7 @@ mod partitions;
 mod past;
 mod producers;
 mod read;
+mod refusals;
 mod retention;
 mod state;
 mod ticket;

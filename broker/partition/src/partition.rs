@@ -9,11 +9,13 @@ use aquifer_stream::{AppendError as StreamAppendError, Batch, Checkpoint, Descri
 use aquifer_types::{StreamId, TopicId};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::config::TopicConfig;
 use crate::epochs::EpochStart;
 use crate::error::{AppendError, EpochError, OpenError, Unsettled};
 use crate::past::Past;
+use crate::refusals;
 use crate::state::{Plan, State};
 use crate::ticket::CommitTicket;
 use crate::watch::Watchers;
@@ -182,6 +184,19 @@ impl Partition {
     /// # Errors
     /// Nothing was appended.
     pub fn append(&self, records: BytesMut, request: &AppendRequest) -> Result<Appended, AppendError> {
+        let appended = self.check_and_append(records, request);
+        if appended.as_ref().is_err_and(AppendError::is_passing) && request.origin == Origin::Client {
+            self.refused_at(Instant::now());
+        }
+        appended
+    }
+
+    /// A batch was refused then though nothing was wrong with it, here or before the partition was open.
+    pub(crate) fn refused_at(&self, at: Instant) {
+        self.state().refused(at);
+    }
+
+    fn check_and_append(&self, records: BytesMut, request: &AppendRequest) -> Result<Appended, AppendError> {
         let config = self.config();
         if request.origin == Origin::Client {
             self.check_copies(request.acks, config.min_insync_replicas)?;
@@ -215,7 +230,9 @@ impl Partition {
         now_ms: i64,
     ) -> Result<Appended, AppendError> {
         let mut state = self.state();
-        let plan = state.plan(&header, request.origin).map_err(|error| self.whose_gap(error, batch.len()))?;
+        let behind_refused = state.refused_at().is_some_and(|at| refusals::is_recent(at, Instant::now()));
+        let plan = state.plan(&header, request.origin, behind_refused);
+        let plan = plan.map_err(|error| self.whose_gap(error, batch.len()))?;
         let (base_offset, leader_epoch) = match plan {
             Plan::Append { base_offset, leader_epoch } => (base_offset, leader_epoch),
             Plan::Duplicate(old) => {
@@ -272,7 +289,9 @@ impl Partition {
     /// again whatever has no answer yet, and this producer's batches that became durable all the same would be there twice.
     fn whose_gap(&self, error: AppendError, bytes: usize) -> AppendError {
         match error {
-            AppendError::OutOfOrderSequence { .. } => self.stream.refusal(bytes).map_or(error, refused),
+            AppendError::OutOfOrderSequence { .. } | AppendError::BehindRefused { .. } => {
+                self.stream.refusal(bytes).map_or(error, refused)
+            }
             error => error,
         }
     }

@@ -1,8 +1,8 @@
 //! All partitions that this node leads, following the metadata image.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use aquifer_client::MetadataClient;
@@ -11,14 +11,20 @@ use aquifer_runtime::{Clock, TaskGroup};
 use aquifer_stream::Streams;
 use aquifer_types::{NodeId, TopicId};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::{BrokerOptions, ConfigSources, TopicConfig};
 use crate::error::{LookupError, OpenError};
 use crate::partition::{Partition, PartitionId};
 use crate::past::Past;
+use crate::refusals::Refusals;
 
 /// Partitions whose checkpoints are read from the store at once, when a node starts or takes over many.
 const OPENS_IN_FLIGHT: usize = 16;
+
+/// How long appends wait for a partition that is being opened, counted from when that began. An opening that takes longer holds up
+/// nobody: others' batches come by the same connections.
+const OPENING_HOLD: Duration = Duration::from_secs(5);
 
 /// What the registry needs to know of the broker.
 #[derive(Clone, Debug)]
@@ -48,6 +54,8 @@ impl PartitionsConfig {
     }
 }
 
+type Key = (TopicId, i32);
+
 /// The partitions of this node. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Partitions(Arc<Inner>);
@@ -59,19 +67,30 @@ pub(crate) struct Inner {
     pub(crate) metadata: MetadataClient,
     pub(crate) clock: Clock,
     pub(crate) tasks: TaskGroup,
-    slots: RwLock<HashMap<(TopicId, i32), Slot>>,
+    slots: RwLock<HashMap<Key, Slot>>,
     /// Ticks when a partition opens, closes or changes its leader epoch.
     changed: watch::Sender<u64>,
     pub(crate) opening: Semaphore,
+    /// Slots that are not open.
+    unopened: AtomicUsize,
+    /// Up to where partitions follow the image: its [`Changed::topics`](aquifer_image::Changed).
+    followed: AtomicU64,
     /// Whether a hand-over holds appends.
     pub(crate) holding: AtomicBool,
+    refusals: Mutex<Refusals>,
 }
 
 #[derive(Debug)]
 enum Slot {
     Open(Arc<Partition>),
-    Opening,
+    Opening { since: Instant },
     Failed { reason: String },
+}
+
+impl Slot {
+    fn is_open(&self) -> bool {
+        matches!(self, Self::Open(_))
+    }
 }
 
 impl Partitions {
@@ -92,7 +111,10 @@ impl Partitions {
             slots: RwLock::default(),
             changed: watch::Sender::new(0),
             opening: Semaphore::new(OPENS_IN_FLIGHT),
+            unopened: AtomicUsize::new(0),
+            followed: AtomicU64::new(0),
             holding: AtomicBool::new(false),
+            refusals: Mutex::default(),
         });
         crate::follow::start(&inner);
         crate::hand_over::start(&inner);
@@ -104,11 +126,26 @@ impl Partitions {
     pub fn get(&self, topic: TopicId, index: i32) -> Result<Arc<Partition>, LookupError> {
         match self.0.slots().get(&(topic, index)) {
             Some(Slot::Open(partition)) => return Ok(partition.clone()),
-            Some(Slot::Opening) => return Err(LookupError::Opening),
+            Some(Slot::Opening { .. }) => return Err(LookupError::Opening),
             Some(Slot::Failed { reason }) => return Err(LookupError::Failed { reason: reason.clone() }),
             None => {}
         }
         self.0.missing(topic, index)
+    }
+
+    /// As [`get`](Self::get), for a client's batch: if it is refused, those that were sent behind it leave no gap.
+    pub fn get_for_append(&self, topic: TopicId, index: i32) -> Result<Arc<Partition>, LookupError> {
+        let found = self.get(topic, index);
+        if let Err(LookupError::NotLeader { .. } | LookupError::Opening | LookupError::Failed { .. }) = &found
+        {
+            let (key, now) = ((topic, index), Instant::now());
+            self.0.refusals().note(key, now);
+            // It may have been opened between the look and the note.
+            if let Some(partition) = self.0.opened(key) {
+                partition.refused_at(now);
+            }
+        }
+        found
     }
 
     /// A partition by topic name.
@@ -141,16 +178,36 @@ impl Partitions {
         self.0.streams.room(bytes as u64).await;
     }
 
-    /// Whether some partition may be in the middle of a hand-over. Cheap.
+    /// Whether some partition may be about to open, or in the middle of a hand-over. Cheap.
     pub fn holds_any(&self) -> bool {
         self.0.holding.load(Ordering::Relaxed)
+            || self.0.unopened.load(Ordering::Relaxed) > 0
+            || self.0.followed.load(Ordering::Relaxed) != self.0.metadata.image().changed().topics.get()
+    }
+
+    /// Waits while a partition that this node leads is about to open, or in the middle of a hand-over. Bound it: afterwards an
+    /// append may be refused all the same.
+    pub async fn appendable(&self, topic: TopicId, index: i32) {
+        let mut changes = self.changes();
+        loop {
+            match self.get(topic, index) {
+                Ok(partition) if partition.is_held() => partition.released().await,
+                Err(LookupError::Opening) => {
+                    let limit = self.0.opening_since((topic, index)) + OPENING_HOLD;
+                    if timeout_at(limit, changes.changed()).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(_) | Err(_) => return,
+            }
+        }
     }
 
     /// Whether every partition that this node leads by the current image is open.
     pub fn all_open(&self) -> bool {
         let image = self.0.metadata.image();
         let slots = self.0.slots();
-        image.led_by(self.0.config.node).all(|key| matches!(slots.get(&key), Some(Slot::Open(_))))
+        image.led_by(self.0.config.node).all(|key| slots.get(&key).is_some_and(Slot::is_open))
     }
 
     /// How long a producer's connection should be muted after what it has just appended: nothing while the object store
@@ -168,11 +225,11 @@ impl Partitions {
 }
 
 impl Inner {
-    fn slots(&self) -> RwLockReadGuard<'_, HashMap<(TopicId, i32), Slot>> {
+    fn slots(&self) -> RwLockReadGuard<'_, HashMap<Key, Slot>> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn slots_mut(&self) -> RwLockWriteGuard<'_, HashMap<(TopicId, i32), Slot>> {
+    fn slots_mut(&self) -> RwLockWriteGuard<'_, HashMap<Key, Slot>> {
         self.slots.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -180,9 +237,35 @@ impl Inner {
         let slots = self.slots();
         let open = slots.values().filter_map(|slot| match slot {
             Slot::Open(partition) => Some(partition.clone()),
-            Slot::Opening | Slot::Failed { .. } => None,
+            Slot::Opening { .. } | Slot::Failed { .. } => None,
         });
         open.collect()
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The partitions are as this image says, or on their way there.
+    pub(crate) fn followed_to(&self, image: &Image) {
+        self.followed.store(image.changed().topics.get(), Ordering::Relaxed);
+    }
+
+    /// Puts a partition where it is looked up, or takes it away; what was there.
+    fn set(&self, slots: &mut HashMap<Key, Slot>, key: Key, slot: Option<Slot>) -> Option<Slot> {
+        let waits = |slot: Option<&Slot>| slot.is_some_and(|slot| !slot.is_open());
+        let old = match slot {
+            Some(slot) => slots.insert(key, slot),
+            None => slots.remove(&key),
+        };
+        let after = usize::from(waits(slots.get(&key)));
+        let before = usize::from(waits(old.as_ref()));
+        if after > before {
+            self.unopened.fetch_add(1, Ordering::Relaxed);
+        } else if before > after {
+            self.unopened.fetch_sub(1, Ordering::Relaxed);
+        }
+        old
     }
 
     fn tick(&self) {
@@ -236,37 +319,49 @@ impl Inner {
         let id = PartitionId { topic: topic.name.clone(), topic_id: topic.id, index };
         let epoch = metadata.leader_epoch.get();
         let partition = Partition::open(id, epoch, stream, past, config, self.clock.clone())?;
-        slots.insert((topic.id, index), Slot::Open(partition.clone()));
+        let key = (topic.id, index);
+        if let Some(refused_at) = self.refusals().take(key) {
+            partition.refused_at(refused_at);
+        }
+        self.set(&mut slots, key, Some(Slot::Open(partition.clone())));
         drop(slots);
         self.tick();
         Ok(partition)
     }
 
     /// Notes that a partition is being opened; false when it is open already or somebody is at it.
-    pub(crate) fn begin_opening(&self, key: (TopicId, i32)) -> bool {
+    pub(crate) fn begin_opening(&self, key: Key) -> bool {
         let mut slots = self.slots_mut();
         let vacant = !slots.contains_key(&key);
         if vacant {
-            slots.insert(key, Slot::Opening);
+            self.set(&mut slots, key, Some(Slot::Opening { since: Instant::now() }));
         }
         vacant
     }
 
     /// Whether an opening that began is still wanted.
-    pub(crate) fn still_opening(&self, key: (TopicId, i32)) -> bool {
-        matches!(self.slots().get(&key), Some(Slot::Opening | Slot::Failed { .. }))
+    pub(crate) fn still_opening(&self, key: Key) -> bool {
+        self.slots().get(&key).is_some_and(|slot| !slot.is_open())
+    }
+
+    /// When it began, or now if it has not.
+    fn opening_since(&self, key: Key) -> Instant {
+        match self.slots().get(&key) {
+            Some(Slot::Opening { since }) => *since,
+            _ => Instant::now(),
+        }
     }
 
     /// An attempt failed; the next one follows.
-    pub(crate) fn opening_failed(&self, key: (TopicId, i32), reason: String) {
+    pub(crate) fn opening_failed(&self, key: Key, reason: String) {
         let mut slots = self.slots_mut();
-        if let Some(slot @ (Slot::Opening | Slot::Failed { .. })) = slots.get_mut(&key) {
+        if let Some(slot) = slots.get_mut(&key).filter(|slot| !slot.is_open()) {
             *slot = Slot::Failed { reason };
         }
     }
 
     /// A partition that is open.
-    pub(crate) fn opened(&self, key: (TopicId, i32)) -> Option<Arc<Partition>> {
+    pub(crate) fn opened(&self, key: Key) -> Option<Arc<Partition>> {
         match self.slots().get(&key) {
             Some(Slot::Open(partition)) => Some(partition.clone()),
             _ => None,
@@ -274,10 +369,12 @@ impl Inner {
     }
 
     /// This node does not lead the partition any more.
-    pub(crate) fn close(&self, key: (TopicId, i32)) {
-        let removed = self.slots_mut().remove(&key);
-        if let Some(Slot::Open(partition)) = removed {
+    pub(crate) fn close(&self, key: Key) {
+        let removed = self.set(&mut self.slots_mut(), key, None);
+        if let Some(Slot::Open(partition)) = &removed {
             partition.close();
+        }
+        if removed.is_some() {
             self.tick();
         }
     }

@@ -87,6 +87,11 @@ impl Producers {
         }
     }
 
+    /// Whether a batch is the first that is seen of its producer, and not the first that the producer sent.
+    pub(crate) fn begins_late(&self, header: &BatchHeader) -> bool {
+        header.has_producer_id() && header.base_sequence != 0 && !self.0.contains_key(&header.producer_id)
+    }
+
     /// Remembers a batch that was appended; `header` has its offsets.
     pub(crate) fn record(&mut self, header: &BatchHeader, now_ms: i64) {
         if !header.has_producer_id() {

@@ -2,6 +2,7 @@
 
 use aquifer_record::{BatchHeader, Origin};
 use aquifer_stream::Lsn;
+use tokio::time::Instant;
 
 use crate::checkpoint::Checkpoint;
 use crate::epochs::Epochs;
@@ -19,6 +20,8 @@ pub(crate) struct State {
     last_lsn: Option<Lsn>,
     closed: bool,
     held: bool,
+    /// When a client's batch was last refused though nothing was wrong with it.
+    refused_at: Option<Instant>,
 }
 
 /// What an append does.
@@ -42,6 +45,7 @@ impl State {
             last_lsn: None,
             closed: false,
             held: false,
+            refused_at: None,
         };
         state.epochs.trim(log_start);
         state
@@ -76,8 +80,14 @@ impl State {
         }
     }
 
-    /// Decides about a batch; changes nothing.
-    pub(crate) fn plan(&self, header: &BatchHeader, origin: Origin) -> Result<Plan, AppendError> {
+    /// Decides about a batch; changes nothing. `behind_refused`: another one was refused lately though nothing was wrong with it,
+    /// and this one may have been sent behind it.
+    pub(crate) fn plan(
+        &self,
+        header: &BatchHeader,
+        origin: Origin,
+        behind_refused: bool,
+    ) -> Result<Plan, AppendError> {
         if self.closed || self.held {
             return Err(AppendError::NotLeader);
         }
@@ -85,12 +95,30 @@ impl State {
             return Err(AppendError::Transactional);
         }
         // A coordinator's batches have no sequence.
-        if origin == Origin::Client
-            && let Verdict::Duplicate(old) = self.producers.check(header)?
-        {
-            return Ok(Plan::Duplicate(old));
+        if origin == Origin::Client {
+            match self.producers.check(header) {
+                Ok(Verdict::Duplicate(old)) => return Ok(Plan::Duplicate(old)),
+                Ok(Verdict::Fresh) if behind_refused && self.producers.begins_late(header) => {
+                    return Err(behind(header));
+                }
+                Ok(Verdict::Fresh) => {}
+                Err(AppendError::OutOfOrderSequence { .. }) if behind_refused => {
+                    return Err(behind(header));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(Plan::Append { base_offset: self.end, leader_epoch: self.leader_epoch })
+    }
+
+    /// A client's batch was refused then though nothing was wrong with it.
+    pub(crate) fn refused(&mut self, at: Instant) {
+        self.refused_at = Some(at);
+    }
+
+    /// When that happened last.
+    pub(crate) fn refused_at(&self) -> Option<Instant> {
+        self.refused_at
     }
 
     /// The batch is in the log; `header` has its offsets.
@@ -152,4 +180,8 @@ impl State {
     pub(crate) fn checkpoint(&self) -> Checkpoint {
         Checkpoint { cut: self.end, epochs: self.epochs.clone(), producers: self.producers.clone() }
     }
+}
+
+fn behind(header: &BatchHeader) -> AppendError {
+    AppendError::BehindRefused { producer_id: header.producer_id, sequence: header.base_sequence }
 }

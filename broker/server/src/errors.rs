@@ -152,7 +152,7 @@ impl From<&AppendError> for Failure {
             AppendError::InvalidProducerEpoch { .. } => Code::InvalidProducerEpoch,
             AppendError::Transactional => Code::InvalidTxnState,
             AppendError::NotEnoughReplicas { .. } => Code::NotEnoughReplicas,
-            AppendError::NotLeader => Code::NotLeaderOrFollower,
+            AppendError::NotLeader | AppendError::BehindRefused { .. } => Code::NotLeaderOrFollower,
             // Every client retries it, none takes it for the end.
             AppendError::Full(_) => Code::RequestTimedOut,
             AppendError::Storage(_) => Code::KafkaStorageError,

@@ -31,6 +31,7 @@ mod cold;
 mod config;
 mod error;
 pub mod format;
+mod fruitless;
 mod lock;
 mod log_cache;
 mod marker;

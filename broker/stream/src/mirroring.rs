@@ -6,30 +6,25 @@
 //!
 //! One task owns the roll; each step is decided by [`Rolling`], which is pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_client::{MetadataClient, ProposeError};
+use aquifer_client::MetadataClient;
 use aquifer_image::{Image, Outcome, RollSegment, SegmentMember};
-use aquifer_types::{DiskId, NodeId, SegmentId};
+use aquifer_types::{BrokerEpoch, DiskId, NodeId, SegmentId};
 use aquifer_wal::{Ensemble, Lsn, Member, Mirror, MirrorAcks, MirrorHealth, RollEvent, RollStep, Rolling};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::fruitless::{self, Hindrance};
 use crate::shared::Shared;
 
-/// How long members that just failed are left out, at first, even if that leaves too few; twice as long after each segment in
-/// which nothing was committed.
-const UNFORGIVEN: Duration = Duration::from_secs(1);
-/// The longest such time.
-const UNFORGIVEN_MAX: Duration = Duration::from_secs(30);
 /// Pause between two looks for members while there are too few, if the metadata tells nothing new.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// Pause before a roll whose outcome is unknown is asked for again.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How long it is waited, at first, before a segment with fewer copies than wanted is rolled to one with more: several
 /// members may come back at once, and one that fails again and again must not stop the log each time.
 const GROW_AFTER: Duration = Duration::from_secs(3);
@@ -106,6 +101,17 @@ impl Mirroring {
     }
 }
 
+/// Who could mirror a segment of `owner`, by registration.
+fn available(image: &Image, owner: NodeId) -> BTreeMap<NodeId, BrokerEpoch> {
+    let found = aquifer_controller::mirrors(image, owner, usize::MAX, &[]);
+    found.into_iter().filter_map(|mirror| Some((mirror.node, image.broker_epoch(mirror.node)?))).collect()
+}
+
+/// Whether a member's broker was fenced or drained, or keeps copies on another disk.
+fn is_retired(image: &Image, member: &Member) -> bool {
+    !aquifer_controller::may_mirror(image, &segment_member(member))
+}
+
 /// Waits for another image; for ever once the feed has ended, which it does only with the node.
 async fn changed(images: &mut watch::Receiver<Arc<Image>>) {
     if images.changed().await.is_err() {
@@ -145,8 +151,10 @@ pub(crate) struct Roller {
     rolled_at: Option<Lsn>,
     /// When it began.
     began: Instant,
-    /// How long members that just failed are left out even if that leaves too few.
-    unforgiven: Duration,
+    /// Segments before it in a row in which nothing was committed.
+    fruitless: u32,
+    /// Who could mirror when its members were chosen. Whoever registers anew is another process, and gets another chance.
+    available: BTreeMap<NodeId, BrokerEpoch>,
 }
 
 /// What came of a roll.
@@ -164,6 +172,7 @@ impl Roller {
         segment: SegmentId,
         members: Vec<Member>,
     ) -> Self {
+        let available = available(&shared.metadata.image(), shared.node);
         Self {
             shared,
             mirroring,
@@ -175,7 +184,8 @@ impl Roller {
             frozen_at: None,
             rolled_at: None,
             began: Instant::now(),
-            unforgiven: UNFORGIVEN,
+            fruitless: 0,
+            available,
         }
     }
 
@@ -191,7 +201,7 @@ impl Roller {
         loop {
             let present = health.borrow_and_update().clone();
             let image = images.borrow_and_update().clone();
-            let settles_at = self.settles_at();
+            let settles_at = self.settles_at(&present, &image);
             let hasty = Instant::now() < settles_at;
             if !hasty && let Some(without) = self.without(&present, &image) {
                 self.grow_after = match self.began.elapsed() > GROW_AFTER_MAX {
@@ -222,11 +232,17 @@ impl Roller {
         }
     }
 
-    /// When the present segment may give way to another one: at once, but for one in which nothing was committed yet. Each roll
-    /// costs a file of the ring, and only what is committed frees files again.
-    fn settles_at(&self) -> Instant {
-        let fruitless = self.rolled_at == Some(self.shared.wal.usage().committed);
-        if fruitless { self.began + self.unforgiven } else { self.began }
+    /// When the present segment may give way to another one: at once, but for one in which nothing was committed yet.
+    fn settles_at(&self, health: &MirrorHealth, image: &Image) -> Instant {
+        let usage = self.shared.wal.usage();
+        if self.rolled_at != Some(usage.committed) {
+            return self.began;
+        }
+        let gone = !health.lost.is_empty() || self.members.iter().any(|member| is_retired(image, member));
+        let hindrance = if gone { Hindrance::Gone } else { Hindrance::Slow };
+        let others = available(image, self.shared.node) != self.available;
+        let fruitless = if others { 0 } else { self.fruitless };
+        self.began + fruitless::pause(fruitless, hindrance, usage.files_percent)
     }
 
     /// Whom the next segment should do without, if there should be one for that: members whose link ended, members that left or
@@ -236,8 +252,8 @@ impl Roller {
         if health.segment != self.rolling.segment() {
             return None;
         }
-        let retired = |member: &&Member| !aquifer_controller::may_mirror(image, &segment_member(member));
-        let mut without: Vec<_> = self.members.iter().filter(retired).copied().collect();
+        let mut without: Vec<_> =
+            self.members.iter().filter(|member| is_retired(image, member)).copied().collect();
         let must = !health.lost.is_empty() || health.slow.iter().any(|member| without.contains(member));
         without.extend(health.lost.iter().map(|(member, _)| *member).chain(health.slow.iter().copied()));
         let nodes: Vec<_> = without.iter().map(|member| NodeId(member.node)).collect();
@@ -268,13 +284,7 @@ impl Roller {
                     // A log that has ended does not roll; whoever asks it is told why.
                     let Ok(frozen) = self.shared.wal.freeze().await else { return Ok(Log::Ended) };
                     self.frozen_at = Some(Instant::now());
-                    // A segment in which nothing was committed: nobody took it. Each costs a file and an entry of the quorum.
-                    let fruitless =
-                        self.rolled_at == Some(frozen.end) && self.began.elapsed() < 2 * self.unforgiven;
-                    self.unforgiven = match fruitless {
-                        true => (self.unforgiven * 2).min(UNFORGIVEN_MAX),
-                        false => UNFORGIVEN,
-                    };
+                    self.count(frozen.end);
                     RollEvent::Frozen(frozen.end)
                 }
                 RollStep::Choose { without } => RollEvent::Chosen(self.choose(&without).await),
@@ -291,16 +301,29 @@ impl Roller {
         }
     }
 
-    async fn choose(&self, without: &[Member]) -> Option<Vec<Member>> {
-        let mut changes = self.shared.metadata.changes();
+    /// Counts the present segment if nobody took it: nothing was committed in it, and it did not just lie idle.
+    fn count(&mut self, end: Lsn) {
+        let idle_after = 2 * fruitless::pause(self.fruitless, Hindrance::Slow, 0);
+        let same = available(&self.shared.metadata.image(), self.shared.node) == self.available;
+        let fruitless = same && self.rolled_at == Some(end) && self.began.elapsed() < idle_after;
+        self.fruitless = if fruitless { self.fruitless + 1 } else { 0 };
+    }
+
+    async fn choose(&mut self, without: &[Member]) -> Option<Vec<Member>> {
+        let (node, mut changes) = (self.shared.node, self.shared.metadata.changes());
         let image = changes.borrow_and_update().clone();
-        let unforgiven = self.frozen_at.is_some_and(|since| since.elapsed() < self.unforgiven);
-        let nodes: Vec<_> = without.iter().map(|member| NodeId(member.node)).collect();
+        let ring_percent = self.shared.wal.usage().files_percent;
+        let left_out = fruitless::pause(self.fruitless, Hindrance::Gone, ring_percent);
+        let unforgiven = self.frozen_at.is_some_and(|since| since.elapsed() < left_out);
+        let same = |node: &NodeId| image.broker_epoch(*node) == self.available.get(node).copied();
+        let nodes: Vec<_> = without.iter().map(|member| NodeId(member.node)).filter(same).collect();
         let chosen = self
             .mirroring
-            .pick(&image, self.shared.node, &nodes)
-            .or_else(|| if unforgiven { None } else { self.mirroring.pick(&image, self.shared.node, &[]) });
-        if chosen.is_none() {
+            .pick(&image, node, &nodes)
+            .or_else(|| if unforgiven { None } else { self.mirroring.pick(&image, node, &[]) });
+        if chosen.is_some() {
+            self.available = available(&image, node);
+        } else {
             if self.shared.segments.copies() != 0 {
                 warn!(
                     wanted = self.mirroring.min_copies,
@@ -325,16 +348,11 @@ impl Roller {
             members: members.iter().map(segment_member).collect(),
             needed: u32::try_from(needed).expect("a few copies"),
         };
-        match shared.metadata.propose(command).await {
+        // The log stays frozen meanwhile. This is also where a stop is heard.
+        match shared.metadata.propose_until_known(command, "a roll of the WAL").await {
             Ok(Outcome::SegmentOpened { segment }) => RollEvent::Opened(segment.get()),
             Ok(other) => unreachable!("RollSegment is answered by SegmentOpened, not {other:?}"),
-            Err(ProposeError::Rejected(rejection)) => RollEvent::Refused(rejection.to_string()),
-            Err(error @ (ProposeError::Unknown { .. } | ProposeError::Unavailable { .. })) => {
-                warn!(%error, %segment, "it is not known whether a WAL segment was rolled: asking again");
-                // A quorum member that has stopped answers at once, and for ever: this is also where a stop is heard.
-                sleep(ASK_AGAIN).await;
-                RollEvent::Unknown
-            }
+            Err(rejection) => RollEvent::Refused(rejection.to_string()),
         }
     }
 

@@ -50,6 +50,7 @@ impl Lab {
         MetadataClient::start(
             quorum.clone(),
             ClientConfig { propose_limit: PROPOSE_LIMIT, ..ClientConfig::default() },
+            &self.random,
             &self.tasks,
         )
         .await
@@ -156,10 +157,8 @@ async fn a_change_of_leader_is_waited_out() {
     let leader = members.iter().position(|member| member.status().role == Role::Leader).expect("one leads");
     lab.router.isolate(members[leader].node());
     let other = &clients[(leader + 1) % 3];
-    // Those may be lost on their way to the old leader, and say so; in the end one gets through.
-    while let Err(error) = other.propose(set("after", "x")).await {
-        assert!(!matches!(error, ProposeError::Rejected(_)), "{error}");
-    }
+    // Some may be lost on their way to the old leader; in the end one gets through.
+    other.propose_until_known(set("after", "x"), "a config").await.unwrap();
     assert_eq!(get(&other.image(), "after").as_deref(), Some("x"));
     let alone = clients[leader].propose(set("alone", "x")).await.unwrap_err();
     assert!(!matches!(alone, ProposeError::Rejected(_)), "{alone}");

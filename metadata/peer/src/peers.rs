@@ -1,6 +1,7 @@
 //! The dialling side.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -263,6 +264,9 @@ impl Peers {
                     let dial = Dial { begun: Instant::now(), link: connect.boxed().shared() };
                     let link = dial.link.clone();
                     links.insert((node, class), dial);
+                    // Raft's calls give up long before a busy machine has shaken hands: a connection goes on being made when
+                    // nobody waits for it any more, or it never would be.
+                    self.inner.drive(link.clone());
                     link
                 }
             }
@@ -286,6 +290,15 @@ struct Opened {
 }
 
 impl Inner {
+    fn drive(&self, link: Shared<BoxFuture<'static, Result<Link, DialError>>>) {
+        let stopping = self.tasks.stopping().clone();
+        self.tasks.spawn("peer-dial", OnEnd::Continue, async move {
+            // Whoever calls is told why it failed.
+            let _ = stopping.run_until_cancelled(link).await;
+            Ok::<_, Infallible>(())
+        });
+    }
+
     /// Makes a connection for calls, with a task that drives it.
     async fn connect(&self, address: &str, node: NodeId, class: Class) -> Result<Link, DialError> {
         let dial = self.dial(address, Some(node), class, Form::Calls);

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use aquifer_image::{Command, Image, Leaving, Outcome, Rejection};
@@ -9,8 +9,10 @@ use aquifer_types::{LogIndex, NodeId};
 use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
+use openraft::raft::AppendEntriesResponse;
 use openraft::{BasicNode, ChangeMembers, Raft, ServerState};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::config::{DISK_RESERVE_BYTES, MAX_COMMAND_BYTES, MAX_PENDING_PROPOSALS};
 use crate::directory::{Directory, free_bytes};
@@ -27,6 +29,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// A voter that was heard within so long, and lacks no more entries than that, takes over the lead without a wait.
 const HEIR_SILENCE: Duration = Duration::from_secs(1);
 const HEIR_LAG: u64 = 100;
+
+/// How often a member says that it cannot follow.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a joining member may take to catch up.
 const JOIN_LIMIT: Duration = Duration::from_secs(30);
@@ -59,6 +64,10 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskGroup,
     /// Cancelled when raft has stopped, for whatever reason.
     pub(crate) stopped: CancellationToken,
+    /// When it was last told that the disk is too full to follow.
+    pub(crate) full_told: Mutex<Option<Instant>>,
+    /// When a leader was last followed here, or the start.
+    pub(crate) heard: Mutex<Instant>,
 }
 
 /// A member's part in the quorum at the moment.
@@ -142,7 +151,11 @@ impl Quorum {
         let proposal = Proposal::new(command.into());
         match self.propose_here(proposal.clone()).await {
             Err(ProposeError::NoLeader { leader: Some(leader) }) if leader != self.inner.node => {
-                self.forward(leader, proposal).await
+                match self.forward(leader, proposal).await {
+                    // It took nothing, and another one will lead.
+                    Err(ProposeError::Stopped { .. }) => Err(ProposeError::NoLeader { leader: Some(leader) }),
+                    result => result,
+                }
             }
             result => result,
         }
@@ -179,15 +192,22 @@ impl Quorum {
                 if !rpc.entries.is_empty()
                     && let Err(full) = self.check_space()
                 {
+                    self.tell_full(&full);
                     return Err(CallError::NotDelivered(full.to_string()));
                 }
-                raft.append_entries(rpc).await.map(Response::Append).map_err(refused)
+                let answer = raft.append_entries(rpc).await.map_err(refused)?;
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.heard();
+                }
+                Ok(Response::Append(answer))
             }
             Request::Vote(rpc) => raft.vote(rpc).await.map(Response::Vote).map_err(refused),
             Request::PreVote(rpc) => raft.pre_vote(rpc).await.map(Response::Vote).map_err(refused),
             Request::Snapshot { vote, meta, image } => {
                 let snapshot = crate::raft::Snapshot { meta, snapshot: image };
-                raft.install_full_snapshot(vote, snapshot).await.map(Response::Snapshot).map_err(refused)
+                let answer = raft.install_full_snapshot(vote, snapshot).await.map_err(refused)?;
+                self.heard();
+                Ok(Response::Snapshot(answer))
             }
             Request::TransferLeader(request) => {
                 raft.handle_transfer_leader(request).await.map(Response::TransferLeader).map_err(refused)
@@ -195,7 +215,10 @@ impl Quorum {
             // A second hop would only chase a leader that is changing.
             Request::Propose(proposal) => Ok(Response::Propose(self.propose_here(proposal).await)),
             Request::Join(peer) if self.leaves_for_good(peer.node) => {
-                Err(CallError::NotDelivered(format!("node {} was decommissioned", peer.node)))
+                let node = peer.node;
+                Err(CallError::NotDelivered(format!(
+                    "node {node} was decommissioned; `aquifer node resume {node}` on another node lets it in again"
+                )))
             }
             Request::Join(peer) => match self.leader() {
                 Some(leader) if leader.node == self.inner.node => {
@@ -249,6 +272,18 @@ impl Quorum {
             };
         }
         Ok(())
+    }
+
+    /// For how long no leader was heard; zero on the leader itself. A member that is cut off goes on to know its last leader.
+    pub fn silence(&self) -> Duration {
+        if self.inner.raft.metrics().borrow_watched().state == ServerState::Leader {
+            return Duration::ZERO;
+        }
+        self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    fn heard(&self) {
+        *self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// The leader, as far as known here.
@@ -438,6 +473,9 @@ impl Quorum {
         if let Some(reason) = self.failure() {
             return Err(ProposeError::Stopped { node: inner.node, reason });
         }
+        if inner.stopped.is_cancelled() {
+            return Err(ProposeError::Stopped { node: inner.node, reason: "it was shut down".to_owned() });
+        }
         let Ok(_permit) = inner.pending.try_acquire() else {
             return Err(ProposeError::Busy { node: inner.node, limit: MAX_PENDING_PROPOSALS });
         };
@@ -481,6 +519,14 @@ impl Quorum {
         }
         let dir = directory.path().to_owned();
         Err(ProposeError::DiskFull { node: self.inner.node, dir, free, needed: DISK_RESERVE_BYTES })
+    }
+
+    fn tell_full(&self, full: &ProposeError) {
+        let mut told = self.inner.full_told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
+            *told = Some(Instant::now());
+            tracing::warn!(node = %self.inner.node, reason = %full, "this member of the quorum cannot follow its leader");
+        }
     }
 
     pub(crate) fn ended(&self) -> FeedEnded {

@@ -1,7 +1,7 @@
 //! From a directory to a running member.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aquifer_image::Bootstrap;
 use aquifer_runtime::{CancellationToken, OnEnd, Random, TaskGroup};
@@ -10,6 +10,7 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{InitializeError, RaftError};
 use openraft::{BasicNode, Config, Raft, ServerState, SnapshotPolicy};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::config::{
     Formation, MAX_APPEND_ENTRIES, MAX_PENDING_PROPOSALS, QuorumConfig, START_LIMIT, Storage,
@@ -97,6 +98,8 @@ impl Quorum {
             propose_limit: config.propose_limit,
             tasks: group.clone(),
             stopped: CancellationToken::new(),
+            full_told: Mutex::default(),
+            heard: Mutex::new(Instant::now()),
         });
         tasks.spawn(
             "metadata-member",

@@ -66,6 +66,8 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
         if self.next.is_none() || !self.landings.is_empty() {
             return;
         }
+        // Segments in which nothing was committed give their files back.
+        self.free_told();
         let end = self.shared.committed_end();
         if !self.ring.begin_file(end) {
             self.tell_trim_alone();
@@ -75,8 +77,14 @@ impl<T, S: FnMut(&mut Vec<T>)> Writer<T, S> {
                 self.ring.expect(bytes);
                 self.publish(0);
             }
+            if !std::mem::replace(&mut self.told_waiting, true) {
+                tracing::info!(
+                    "the WAL waits for a file to go on in: those it has hold what is not offloaded yet, or are being zeroed"
+                );
+            }
             return self.demand.hurry();
         }
+        self.told_waiting = false;
         let (segment, ensemble) = self.next.take().expect("looked at above");
         self.take_back();
         self.stamp.segment = segment;

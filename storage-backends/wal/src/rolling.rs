@@ -5,12 +5,12 @@ use crate::{Lsn, Member};
 ///
 /// ```text
 ///   Steady ─ ailing ─> Freezing ─ frozen ─> Frozen ─ chosen ─> Asking ─ opened ─> Steady, in the next segment
-///                                             ^│                 ^│ │
-///                                             └┘ too few members └┘ └─ refused ─> Over
-///                                                          outcome unknown: the same question again
+///                                             ^│                  │
+///                                             └┘ too few members  └─ refused ─> Over
 /// ```
 ///
-/// Once the quorum may have been asked, the question never changes: it may have taken effect.
+/// Once the quorum may have been asked, the question never changes: it may have taken effect. While its outcome is unknown, who
+/// drives this asks the same again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rolling {
     segment: u64,
@@ -22,7 +22,7 @@ enum Phase {
     Steady,
     Freezing { without: Vec<Member> },
     Frozen { end: Lsn, without: Vec<Member> },
-    Asking { end: Lsn, members: Vec<Member> },
+    Asking { members: Vec<Member> },
     Over,
 }
 
@@ -37,8 +37,6 @@ pub enum RollEvent {
     Chosen(Option<Vec<Member>>),
     /// The quorum closed the segment and opened this one.
     Opened(u64),
-    /// It is not known whether the quorum did.
-    Unknown,
     /// The quorum refused: others decide this segment's end.
     Refused(String),
 }
@@ -55,7 +53,7 @@ pub enum RollStep {
         /// Who is not wanted.
         without: Vec<Member>,
     },
-    /// Ask the quorum to close the segment and to open the next one.
+    /// Ask the quorum to close the segment and to open the next one, until it is known what came of it.
     Ask {
         /// The segment that ends.
         segment: u64,
@@ -109,8 +107,7 @@ impl Rolling {
                 (Phase::Frozen { end, without: without.clone() }, RollStep::Choose { without })
             }
             (Phase::Frozen { end, .. }, RollEvent::Chosen(Some(members))) => self.ask(end, members),
-            (Phase::Asking { end, members }, RollEvent::Unknown) => self.ask(end, members),
-            (Phase::Asking { members, .. }, RollEvent::Opened(segment)) => {
+            (Phase::Asking { members }, RollEvent::Opened(segment)) => {
                 self.segment = segment;
                 (Phase::Steady, RollStep::Resume { segment, members })
             }
@@ -123,7 +120,7 @@ impl Rolling {
 
     fn ask(&self, end: Lsn, members: Vec<Member>) -> (Phase, RollStep) {
         let step = RollStep::Ask { segment: self.segment, end, members: members.clone() };
-        (Phase::Asking { end, members }, step)
+        (Phase::Asking { members }, step)
     }
 }
 
@@ -155,7 +152,6 @@ mod tests {
         let ask = RollStep::Ask { segment: 7, end: Lsn(5), members: members.clone() };
         assert_eq!(rolling.on(RollEvent::Chosen(Some(members.clone()))), ask);
         assert_eq!(rolling.on(RollEvent::Wanted(vec![member(3)])), RollStep::Wait);
-        assert_eq!(rolling.on(RollEvent::Unknown), ask);
         assert_eq!(rolling.on(RollEvent::Opened(9)), RollStep::Resume { segment: 9, members });
         assert_eq!(rolling.segment(), 9);
     }
@@ -167,7 +163,6 @@ mod tests {
             (0..9_u64).prop_map(|end| RollEvent::Frozen(Lsn(end))),
             prop::option::of(members()).prop_map(RollEvent::Chosen),
             (0..99_u64).prop_map(RollEvent::Opened),
-            Just(RollEvent::Unknown),
             Just(RollEvent::Refused("fenced".to_owned())),
         ]
     }

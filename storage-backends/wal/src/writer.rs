@@ -38,6 +38,8 @@ pub(crate) struct Writer<T, S> {
     pub(crate) frozen: bool,
     /// The segment that comes after the frozen one.
     pub(crate) next: Option<(u64, Box<Ensemble>)>,
+    /// It was told that this segment waits for a file.
+    pub(crate) told_waiting: bool,
     frames_in_flight: usize,
     idle_frame: std::time::Duration,
     /// Files that were zeroed.
@@ -480,6 +482,7 @@ impl<T, S> Writer<T, S> {
             orders,
             frozen: false,
             next: None,
+            told_waiting: false,
             frames_in_flight: config.frames_in_flight.clamp(1, WalConfig::MAX_IN_FLIGHT),
             idle_frame: config.idle_frame,
             zeroed,

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aquifer_client::{ClientConfig, MetadataClient, ProposeError, Source};
+use aquifer_client::{ClientConfig, MetadataClient, Source};
 use aquifer_coordinator::{GroupConfig, Groups};
 use aquifer_heartbeat::{HEARTBEAT, Heart, Port};
 use aquifer_image::{Endpoint, FenceBroker, OfferMirror, Outcome, RegisterBroker, SecurityProtocol};
@@ -126,7 +126,7 @@ pub(crate) async fn start(
         None => RemoteQuorum::new(port.peers.clone(), servers.to_vec(), PROPOSE_LIMIT).into(),
     };
     let config = ClientConfig { form_limit: None, ..ClientConfig::default() };
-    let metadata = MetadataClient::start(source.clone(), config, &body.storing).await?;
+    let metadata = MetadataClient::start(source.clone(), config, &random, &body.storing).await?;
     let cluster = metadata.image().cluster_id().expect("the client waits until there is a cluster");
     let (mirrors, mirror_disk) = open_mirrors(machine, cluster, &random, &body.storing).await?;
     let member = Member::serve(mirrors, metadata.clone(), &port.listener, &body.storing);
@@ -335,13 +335,9 @@ async fn start_quorum(
 }
 
 async fn register(metadata: &MetadataClient, registration: RegisterBroker) -> Attempt<BrokerEpoch> {
-    loop {
-        match metadata.propose(registration.clone()).await {
-            Ok(Outcome::BrokerRegistered { epoch }) => return Ok(epoch),
-            Ok(other) => return Err(format!("the registration was answered with {other:?}").into()),
-            Err(ProposeError::Unavailable { .. } | ProposeError::Unknown { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+    match metadata.propose_until_known(registration, "the registration of a broker").await? {
+        Outcome::BrokerRegistered { epoch } => Ok(epoch),
+        other => Err(format!("the registration was answered with {other:?}").into()),
     }
 }
 

@@ -84,8 +84,9 @@ impl Machine {
         let quorum =
             Quorum::start(quorum_config, router.endpoint(NODE), &self.random, &tasks).await.expect("quorum");
         router.attach(&quorum);
-        let metadata =
-            MetadataClient::start(quorum.clone(), ClientConfig::default(), &tasks).await.expect("a view");
+        let metadata = MetadataClient::start(quorum.clone(), ClientConfig::default(), &self.random, &tasks)
+            .await
+            .expect("a view");
         let endpoint = Endpoint {
             listener: "PLAINTEXT".to_owned(),
             host: "127.0.0.1".to_owned(),

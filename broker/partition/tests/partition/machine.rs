@@ -99,7 +99,9 @@ impl Machine {
         tasks: TaskGroup,
     ) -> Node {
         let id = config.node;
-        let metadata = MetadataClient::start(quorum.clone(), ClientConfig::default(), &tasks).await.unwrap();
+        let metadata = MetadataClient::start(quorum.clone(), ClientConfig::default(), &self.random, &tasks)
+            .await
+            .unwrap();
         let epoch = self.register(&metadata, id).await;
         if self.mirroring.is_some() {
             let broker_epoch = self.register(&metadata, OTHER).await;

@@ -6,6 +6,7 @@ mod client;
 mod connections;
 mod groups;
 mod node;
+mod openings;
 mod reassignments;
 mod records;
 mod versions;

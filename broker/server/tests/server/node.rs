@@ -9,7 +9,7 @@ use aquifer_client::{ClientConfig, MetadataClient};
 use aquifer_coordinator::{GroupConfig, Groups};
 use aquifer_disk::{SimulatedDisk, SimulatedFaults};
 use aquifer_image::{Endpoint, Outcome, RegisterBroker, SecurityProtocol};
-use aquifer_objects::StoreOptions;
+use aquifer_objects::{Store, StoreOptions};
 use aquifer_partition::{Partitions, PartitionsConfig};
 use aquifer_quorum::{Formation, MemoryStorage, Quorum, QuorumConfig, Router, Storage};
 use aquifer_runtime::{Clock, Pool, Random, TaskGroup};
@@ -48,6 +48,14 @@ impl Node {
 
     /// With the store at `url`.
     pub(crate) async fn start_over(url: &str, config: ServerConfig, streams: StreamsConfig) -> Self {
+        let (clock, _) = Clock::simulated(NOW_MS);
+        let options = StoreOptions::default();
+        let store = aquifer_objects::open(url, &options, clock, Random::seeded(8)).await.expect("opens");
+        Self::start_in(store, config, streams).await
+    }
+
+    /// With that store.
+    pub(crate) async fn start_in(store: Store, config: ServerConfig, streams: StreamsConfig) -> Self {
         let tasks = TaskGroup::new();
         let random = Random::seeded(7);
         let (clock, _) = Clock::simulated(NOW_MS);
@@ -58,9 +66,6 @@ impl Node {
         let identity = Identity { cluster: 1, disk: 2, owner: NODE.0 };
         let wal = WalConfig { capacity_bytes: 64 << 20, ..WalConfig::default() };
         let wal = aquifer_wal::open(wal, disk.attach().expect("free"), identity).await.expect("opens");
-        let options = StoreOptions::default();
-        let store = aquifer_objects::open(url, &options, clock.clone(), random.clone());
-        let store = store.await.expect("opens");
         let parts = StreamsParts {
             wal,
             store,
@@ -110,7 +115,7 @@ async fn metadata(random: &Random, tasks: &TaskGroup) -> MetadataClient {
     let config = QuorumConfig::new(NODE, Storage::Memory(MemoryStorage::new()), formation);
     let network = Router::new(random.clone()).endpoint(NODE);
     let quorum = Quorum::start(config, network, random, tasks).await.expect("starts");
-    MetadataClient::start(quorum, ClientConfig::default(), tasks).await.expect("follows")
+    MetadataClient::start(quorum, ClientConfig::default(), random, tasks).await.expect("follows")
 }
 
 fn registration(random: &Random) -> RegisterBroker {

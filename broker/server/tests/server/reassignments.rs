@@ -18,7 +18,7 @@ use crate::client::{Client, batch, produce, topic};
 use crate::node::{LISTENER, Node};
 
 /// Registers a second broker, which is not there.
-async fn second(node: &Node) {
+pub(crate) async fn second(node: &Node) {
     let endpoint = Endpoint {
         listener: LISTENER.to_owned(),
         host: "127.0.0.1".to_owned(),
@@ -30,7 +30,7 @@ async fn second(node: &Node) {
     node.metadata.propose(command).await.expect("registers");
 }
 
-async fn reassign(client: &mut Client, name: &str, index: i32, replicas: Option<&[i32]>) -> i16 {
+pub(crate) async fn reassign(client: &mut Client, name: &str, index: i32, replicas: Option<&[i32]>) -> i16 {
     let replicas = replicas.map(|ids| ids.iter().map(|id| BrokerId(*id)).collect());
     let partition = ReassignablePartition::default().with_partition_index(index).with_replicas(replicas);
     let asked = ReassignableTopic::default().with_name(topic(name)).with_partitions(vec![partition]);

@@ -15,7 +15,6 @@ mod report;
 
 use std::fmt;
 use std::future::Future;
-use std::time::Duration;
 
 use aquifer_client::{MetadataClient, ProposeError};
 use aquifer_image::{Image, Outcome, PrepareObjects, RecoveredObject, Rejection, SegmentEnd, TakeOver};
@@ -34,9 +33,6 @@ use crate::{Batch, Describe};
 
 /// How long an object of a takeover may stay uncommitted: a recoverer that dies leaves nothing for longer.
 const PREPARED_LIMIT_MS: i64 = 300_000;
-
-/// Pause before an entry whose outcome is unknown is proposed again.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The ways to copies of segments: the mirrors' stores, wherever they are, and what an owner that came back has itself.
 pub trait Copies: Send + Sync {
@@ -242,19 +238,13 @@ impl<C: Copies> Recoverer<C> {
 
     /// Proposes until the outcome is known: a repeated entry is answered as the first was.
     async fn propose(&self, command: &TakeOver) -> Result<(), TakeOverError> {
-        loop {
-            match self.metadata.propose(command.clone()).await {
-                Ok(_) => return Ok(()),
-                Err(ProposeError::Unknown { reason }) => {
-                    warn!(reason, owner = %command.owner, "a takeover is not known to have happened: asking again");
-                    // A quorum member that has stopped answers at once, and for ever.
-                    tokio::time::sleep(ASK_AGAIN).await;
-                }
-                Err(ProposeError::Rejected(Rejection::TakeOverConflict { reason, .. })) => {
-                    return Err(TakeOverError::Overtaken { owner: command.owner, reason });
-                }
-                Err(error) => return Err(error.into()),
+        let what = format!("the takeover of broker {}", command.owner);
+        match self.metadata.propose_until_known(command.clone(), &what).await {
+            Ok(_) => Ok(()),
+            Err(Rejection::TakeOverConflict { reason, .. }) => {
+                Err(TakeOverError::Overtaken { owner: command.owner, reason })
             }
+            Err(rejection) => Err(ProposeError::from(rejection).into()),
         }
     }
 }

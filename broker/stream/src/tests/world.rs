@@ -45,7 +45,7 @@ pub(super) struct World {
 /// A process.
 pub(super) struct Node {
     pub(super) tasks: TaskGroup,
-    quorum: Quorum,
+    pub(super) quorum: Quorum,
     pub(super) metadata: MetadataClient,
     pub(super) streams: Streams,
     /// Partitions live as long as the process.
@@ -91,9 +91,12 @@ impl World {
         let formation = Formation::Bootstrap(BTreeMap::from([(NODE, String::new())]));
         let config = QuorumConfig::new(NODE, Storage::Memory(self.storage.clone()), formation);
         let router = Router::new(self.random.clone());
-        let started = Quorum::start(config, router.endpoint(NODE), &self.random, &tasks).await;
+        // As in a node: its end stops nothing else.
+        let deciding = TaskGroup::new();
+        let started = Quorum::start(config, router.endpoint(NODE), &self.random, &deciding).await;
         let quorum = started.expect("the quorum starts");
-        let metadata = MetadataClient::start(quorum.clone(), ClientConfig::default(), &tasks).await;
+        let config = ClientConfig::default();
+        let metadata = MetadataClient::start(quorum.clone(), config, &self.random, &tasks).await;
         let metadata = metadata.expect("the metadata is followed");
         let epoch = self.register(&metadata, NODE).await;
         if self.mirroring.is_some() {

@@ -31,6 +31,22 @@ async fn a_cut_link_is_silent_until_it_is_mended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_goes_on_being_made_when_those_who_waited_have_given_up() {
+    let network = network(4);
+    network.set_delay(Duration::from_millis(80), Duration::from_millis(81));
+    let (one, _two) = Net::Simulated(network.clone()).pair().await;
+    let call = || one.peers.call(NodeId(2), &CONTROL, Bytes::new(), SHORT);
+    network.set_cut(NodeId(1), NodeId(2), true);
+    let answer = call().await;
+    assert!(matches!(answer, Err(CallError::NotDelivered(_))), "{answer:?}");
+    tokio::time::sleep(SHORT).await;
+    network.heal();
+    tokio::time::sleep(3 * SHORT).await;
+    // There and back fits the limit once, not twice.
+    call().await.expect("the connection is there");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_silent_node_is_told_in_the_end() {
     let network = network(2);
     let (one, _two) = Net::Simulated(network.clone()).pair().await;

@@ -48,6 +48,10 @@ async fn answer(quorum: WeakQuorum, encoded: Encoded, request: Bytes) -> Result<
     let quorum = upgrade(&quorum)?;
     let (FeedRequest { after }, _) = decode(request).map_err(Declined)?;
     let chunk = match tokio::time::timeout(HOLD, quorum.pull(after)).await {
+        // Somebody else may know more.
+        Err(_) if quorum.silence() >= HOLD => {
+            return Err(Declined("it does not hear of any leader of the quorum".to_owned()));
+        }
         Err(_) => return Ok(encode(&FeedReply::Nothing, &Bytes::new())),
         Ok(Err(ended)) => return Err(Declined(ended.to_string())),
         Ok(Ok(chunk)) => chunk,

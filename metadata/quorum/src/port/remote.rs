@@ -46,6 +46,8 @@ struct Controllers {
     known: BTreeSet<NodeId>,
     /// The one that answered last.
     current: Option<NodeId>,
+    /// The one that was given up last: others are asked before it.
+    given_up: Option<NodeId>,
 }
 
 impl RemoteQuorum {
@@ -93,8 +95,20 @@ impl RemoteQuorum {
             let answer = self.inner.peers.call(node, &PROPOSE, proposal.encoded().clone(), left).await;
             match answer {
                 Ok(answer) => {
-                    let decoded = decode(answer).map(|(result, _)| result);
-                    return decoded.unwrap_or_else(|reason| Err(ProposeError::Unknown { reason }));
+                    let decoded: Result<Result<Committed, ProposeError>, String> =
+                        decode(answer).map(|(result, _)| result);
+                    let result = decoded.unwrap_or_else(|reason| Err(ProposeError::Unknown { reason }));
+                    match result {
+                        Err(error @ ProposeError::Stopped { .. }) => {
+                            self.give_up(node, &error.to_string()).await
+                        }
+                        // It may be cut off from the others, and this broker may not be.
+                        Err(error @ (ProposeError::NoLeader { .. } | ProposeError::Unknown { .. })) => {
+                            self.leave(node);
+                            return Err(error);
+                        }
+                        result => return result,
+                    }
                 }
                 Err(CallError::NoAnswer(reason)) => {
                     self.give_up(node, &reason).await;
@@ -125,19 +139,23 @@ impl RemoteQuorum {
         if let Some(current) = self.lock().current {
             return Some(current);
         }
+        let (known, last) = {
+            let controllers = self.lock();
+            (controllers.known.clone(), controllers.given_up)
+        };
+        for node in known.into_iter().filter(|node| Some(*node) != last) {
+            if self.introduce(node).await.is_some() {
+                return Some(node);
+            }
+        }
         for server in &self.inner.servers {
             let Ok(node) = self.inner.peers.discover(server, DISCOVER_LIMIT).await else { continue };
-            if self.introduce(node).await.is_some() {
+            if Some(node) != last && self.introduce(node).await.is_some() {
                 return Some(node);
             }
         }
-        let known: Vec<NodeId> = self.lock().known.iter().copied().collect();
-        for node in known {
-            if self.introduce(node).await.is_some() {
-                return Some(node);
-            }
-        }
-        None
+        let last = last?;
+        self.introduce(last).await.map(|()| last)
     }
 
     /// Asks a controller for the others, and stays with it if it answers.
@@ -155,14 +173,17 @@ impl RemoteQuorum {
 
     async fn give_up(&self, node: NodeId, reason: &str) {
         tracing::info!(controller = %node, reason, "another controller is asked");
-        {
-            let mut controllers = self.lock();
-            // Another task may have found a better one already.
-            if controllers.current == Some(node) {
-                controllers.current = None;
-            }
-        }
+        self.leave(node);
         sleep(ASK_AGAIN).await;
+    }
+
+    fn leave(&self, node: NodeId) {
+        let mut controllers = self.lock();
+        // Another task may have found a better one already.
+        if controllers.current == Some(node) {
+            controllers.current = None;
+            controllers.given_up = Some(node);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Controllers> {

@@ -16,7 +16,7 @@ use crate::planted::Planted;
 use crate::process::Process;
 use crate::world::World;
 
-/// How long a node lets a producer wait for a hand-over.
+/// How long a node lets a producer wait for a partition that is being opened or handed over.
 const HOLD_LIMIT: Duration = Duration::from_secs(1);
 /// Records in a batch at most.
 const BATCH_RECORDS: u64 = 4;
@@ -145,7 +145,9 @@ impl Producer {
                         self.number
                     );
                     match error {
-                        AppendError::NotLeader | AppendError::Storage(_) => {
+                        AppendError::NotLeader
+                        | AppendError::BehindRefused { .. }
+                        | AppendError::Storage(_) => {
                             self.leader.after(&self.world, None);
                         }
                         AppendError::Full(_) | AppendError::NotEnoughReplicas { .. } => {}
@@ -215,12 +217,12 @@ async fn append(
     batch: BytesMut,
     early: bool,
 ) -> Result<Acknowledged, Refusal> {
-    if process.partitions.holds_any()
-        && let Ok(partition) = process.partitions.get_by_name(TOPIC, index)
-    {
-        let _ = timeout(HOLD_LIMIT, partition.released()).await;
+    let topic = process.metadata.image().topic_by_name(TOPIC).map(|topic| topic.id);
+    let topic = topic.ok_or(Refusal::Lookup(LookupError::UnknownTopic))?;
+    if process.partitions.holds_any() {
+        let _ = timeout(HOLD_LIMIT, process.partitions.appendable(topic, index)).await;
     }
-    let partition = process.partitions.get_by_name(TOPIC, index).map_err(Refusal::Lookup)?;
+    let partition = process.partitions.get_for_append(topic, index).map_err(Refusal::Lookup)?;
     let request =
         AppendRequest { origin: Origin::Client, acks: Acks::All, zstd_allowed: true, buffer_bytes: 0 };
     let leader_epoch = partition.leader_epoch();

@@ -29,9 +29,10 @@ const ZSTD_FROM: i16 = 7;
 /// How long a producer is muted at least whose batch was refused because the WAL is full.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
 
-/// How long a full WAL, or a partition that is being handed over, may hold a request before its producer is told.
+/// How long a full WAL, or a partition that is being opened or handed over, may hold a request before its producer is told.
 /// Meanwhile nothing more is read from its connection: producers go as fast as the store takes their records, and
-/// hear at once who leads next, instead of sending their records over and over.
+/// hear at once who leads next, instead of sending their records over and over; and what was sent behind a batch never
+/// overtakes it.
 const HOLD_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long acks=1 waits at least, whatever the request's timeout says: Kafka answers it from the leader's log, without one. Who
@@ -83,21 +84,19 @@ fn handle(mut call: Call) -> Answer {
     }
     Answer::Held(Box::pin(async move {
         let limit = HOLD_LIMIT.min(time_limit(request.timeout_ms));
-        // Without room, or still on the move, the appends themselves say so.
+        // Without room, still on the move or not open yet, the appends themselves say so.
         let _ = tokio::time::timeout(limit, appendable(&call, &request)).await;
         append(call, request, buffer_bytes)
     }))
 }
 
-/// Waits until the WAL has room and none of the partitions is in the middle of a hand-over.
+/// Waits until the WAL has room and none of the partitions is about to open or in the middle of a hand-over.
 async fn appendable(call: &Call, request: &ProduceRequest) {
     let partitions = &call.context.services.partitions;
     for topic in &request.topics {
         let Ok(id) = find_topic(call, &topic.key) else { continue };
         for (index, _) in &topic.partitions {
-            if let Ok(partition) = partitions.get(id, *index) {
-                partition.released().await;
-            }
+            partitions.appendable(id, *index).await;
         }
     }
     partitions.room(request.record_bytes()).await;
@@ -254,7 +253,7 @@ fn append_one(
 }
 
 fn find_partition(call: &Call, key: &TopicKey, id: TopicId, index: i32) -> Result<Arc<Partition>, Refused> {
-    call.context.services.partitions.get(id, index).map_err(|error| {
+    call.context.services.partitions.get_for_append(id, index).map_err(|error| {
         let leader = match &error {
             LookupError::NotLeader { leader: Some(leader), leader_epoch } => Some((*leader, leader_epoch.0)),
             _ => None,
