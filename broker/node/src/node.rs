@@ -105,7 +105,7 @@ impl Node {
     pub(crate) async fn start(settings: Settings) -> Attempt<Self> {
         let groups = [TaskGroup::new(), TaskGroup::new(), TaskGroup::new()];
         let started = tokio::select! {
-            started = Self::start_in(settings, &groups) => started,
+            started = Box::pin(Self::start_in(settings, &groups)) => started,
             // As when the controllers take a node for dead that waits for mirrors.
             failure = any_failure(&groups) => Err(failure.to_string().into()),
         };

@@ -100,7 +100,7 @@ impl RemoteQuorum {
                     let result = decoded.unwrap_or_else(|reason| Err(ProposeError::Unknown { reason }));
                     match result {
                         Err(error @ ProposeError::Stopped { .. }) => {
-                            self.give_up(node, &error.to_string()).await
+                            self.give_up(node, &error.to_string()).await;
                         }
                         // It may be cut off from the others, and this broker may not be.
                         Err(error @ (ProposeError::NoLeader { .. } | ProposeError::Unknown { .. })) => {
