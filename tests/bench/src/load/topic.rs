@@ -1,7 +1,7 @@
 use std::thread;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -13,6 +13,8 @@ use crate::BenchError;
 
 /// Kafka needs a while for thousands of partitions.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Partitions that are made by one request; Kafka's controllers refuse 10 000.
+const MADE_AT_ONCE: i32 = 5_000;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A topic of a measurement's own.
@@ -34,12 +36,16 @@ impl Topic {
     ) -> Result<Self, BenchError> {
         let topic = Self { bootstrap: bootstrap.to_owned(), name: name.to_owned(), partitions };
         let admin = topic.admin()?;
-        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(copies));
+        let mut made = partitions.min(MADE_AT_ONCE);
+        let new = NewTopic::new(name, made, TopicReplication::Fixed(copies));
         let what = format!("create topic {name} of {partitions} partitions");
         let results = runtime.block_on(admin.create_topics([&new], &limits()));
-        let results = results.map_err(BenchError::client(&what))?;
-        if let Some(Err((_, code))) = results.first() {
-            return Err(BenchError::Client(format!("{what}: {code}")));
+        done(results.map_err(BenchError::client(&what))?, &what)?;
+        while made < partitions {
+            made = partitions.min(made + MADE_AT_ONCE);
+            let more = NewPartitions::new(name, made as usize);
+            let results = runtime.block_on(admin.create_partitions([&more], &limits()));
+            done(results.map_err(BenchError::client(&what))?, &what)?;
         }
         runtime.block_on(topic.led())?;
         Ok(topic)
@@ -123,6 +129,13 @@ impl Topic {
 fn may_pass(code: Option<RDKafkaErrorCode>) -> bool {
     use RDKafkaErrorCode::{LeaderNotAvailable, NotLeaderForPartition, UnknownTopicOrPartition};
     matches!(code, Some(LeaderNotAvailable | NotLeaderForPartition | UnknownTopicOrPartition))
+}
+
+fn done(results: Vec<TopicResult>, what: &str) -> Result<(), BenchError> {
+    match results.into_iter().next() {
+        Some(Err((_, code))) => Err(BenchError::Client(format!("{what}: {code}"))),
+        Some(Ok(_)) | None => Ok(()),
+    }
 }
 
 fn limits() -> AdminOptions {
