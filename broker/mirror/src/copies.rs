@@ -5,7 +5,7 @@ use std::time::Duration;
 use aquifer_peer::{CallError, Peers};
 use aquifer_stream::{Copies, CopyError};
 use aquifer_types::{DiskId, NodeId};
-use aquifer_wal::{CopyOf, Lsn, Member, Record, Recovered, RecoveredSegment, SealedTail, Verdict};
+use aquifer_wal::{Absence, CopyOf, Lsn, Member, Record, Recovered, RecoveredSegment, SealedTail, Verdict};
 use tokio::time::Instant;
 
 use crate::channels::{Read, Seal, Sealed, WAL_READ, WAL_SEAL, decode, encode, split_frames};
@@ -36,12 +36,13 @@ struct Left {
 }
 
 impl OwnCopies {
-    /// What the WAL on `disk` of `node` recovered, and whether it had one: a log that is not there says nothing.
-    pub fn new(node: NodeId, disk: DiskId, had_log: bool, recovered: &Recovered) -> Self {
-        let any = |verdict: Verdict| recovered.segments.iter().any(|segment| segment.verdict == verdict);
-        let doubtful = any(Verdict::Torn) || any(Verdict::DamagedLast);
-        let not_there = SealedTail { doubtful, ..SealedTail::default() };
-        let not_there = (had_log && !any(Verdict::LossAccepted)).then_some(not_there);
+    /// What the WAL on `disk` of `node` recovered.
+    pub fn new(node: NodeId, disk: DiskId, recovered: &Recovered) -> Self {
+        let not_there = match recovered.absence {
+            Absence::Certain => Some(SealedTail::default()),
+            Absence::Doubtful => Some(SealedTail { doubtful: true, ..SealedTail::default() }),
+            Absence::Unknown => None,
+        };
         let segments = recovered.segments.iter().map(|segment| (segment.id, segment.clone())).collect();
         let member = Member { node: node.get(), disk: disk.get().as_u128() };
         Self { member, left: Arc::new(Mutex::new(Some(Left { segments, not_there }))) }
@@ -142,14 +143,14 @@ mod tests {
     use super::*;
 
     /// Of a WAL in which segment 7 has no records.
-    fn own(had_log: bool, verdict: Verdict) -> OwnCopies {
+    fn own(absence: Absence, verdict: Verdict) -> OwnCopies {
         let segments = vec![RecoveredSegment { id: 7, records: Vec::new(), verdict }];
-        OwnCopies::new(NodeId(1), DiskId(Uuid::from_u128(2)), had_log, &Recovered { segments })
+        OwnCopies::new(NodeId(1), DiskId(Uuid::from_u128(2)), &Recovered { segments, absence })
     }
 
     #[test]
     fn a_whole_log_tells_that_a_segment_was_never_written() {
-        let own = own(true, Verdict::Clean);
+        let own = own(Absence::Certain, Verdict::Clean);
         for segment in [7, 8] {
             assert_eq!(own.tail(segment).expect("it answers"), SealedTail::default());
             assert!(own.records(segment).expect("it answers").is_empty());
@@ -158,19 +159,19 @@ mod tests {
 
     #[test]
     fn a_log_that_is_new_or_lost_something_has_nothing_to_say_of_what_is_not_there() {
-        for own in [own(false, Verdict::Clean), own(true, Verdict::LossAccepted)] {
-            assert!(matches!(own.tail(8), Err(CopyError::Abstains(_))));
-            assert!(matches!(own.records(8), Err(CopyError::Abstains(_))));
-        }
+        let lost = own(Absence::Unknown, Verdict::Clean);
+        assert!(matches!(lost.tail(8), Err(CopyError::Abstains(_))));
+        assert!(matches!(lost.records(8), Err(CopyError::Abstains(_))));
         // As of what is there: the others are asked too.
+        let damaged = own(Absence::Doubtful, Verdict::DamagedLast);
         for segment in [7, 8] {
-            assert!(own(true, Verdict::DamagedLast).tail(segment).is_ok_and(|tail| tail.doubtful));
+            assert!(damaged.tail(segment).is_ok_and(|tail| tail.doubtful));
         }
     }
 
     #[test]
     fn what_this_process_writes_is_not_known_here() {
-        let own = own(true, Verdict::Clean);
+        let own = own(Absence::Certain, Verdict::Clean);
         own.forget();
         for segment in [7, 8] {
             assert!(matches!(own.tail(segment), Err(CopyError::Abstains(_))));

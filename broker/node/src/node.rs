@@ -68,6 +68,8 @@ pub(crate) struct Node {
     /// Absent on a node that is a controller only.
     pub(crate) broker: Option<Broker>,
     http: Option<String>,
+    /// To the end: connections of the store that a read made are of these threads, and the last uploads use them.
+    _readers: Pool,
 }
 
 /// What a broker has beside the quorum.
@@ -93,6 +95,8 @@ struct Ground {
     random: Random,
     port: Option<Port>,
     source: Source,
+    /// Threads of connections that fetch.
+    readers: Pool,
     /// For the operator's way in, which is open before the broker serves.
     tell_takeovers: watch::Sender<Option<Takeovers<PeerCopies>>>,
 }
@@ -143,7 +147,9 @@ impl Node {
         let (tell_takeovers, looks) = watch::channel(None);
         admin::start(&settings.metadata_dir, &source, port.as_ref(), settings.min_copies, looks, serving)?;
         let is_broker = settings.roles.broker;
-        let ground = Ground { settings, clock, random, port, source, tell_takeovers };
+        let readers = Pool::start("aquifer-read")?;
+        let ground =
+            Ground { settings, clock, random, port, source, readers: readers.clone(), tell_takeovers };
         let (broker, layers) = if is_broker {
             let (broker, layers) = ground.start_broker(incarnation, clients, serving, storing).await?;
             (Some(broker), Some(layers))
@@ -171,6 +177,7 @@ impl Node {
             quorum,
             broker,
             http: http.map(|address| address.to_string()),
+            _readers: readers,
         })
     }
 
@@ -209,7 +216,7 @@ impl Ground {
         serving: &TaskGroup,
         storing: &TaskGroup,
     ) -> Attempt<(Broker, BrokerLayers)> {
-        let Self { settings, clock, random, port, source, tell_takeovers } = self;
+        let Self { settings, clock, random, port, source, readers, tell_takeovers } = self;
         let node = NodeId(settings.node_id);
         let alone = port.is_none();
         let defaults = ClientConfig::default();
@@ -267,7 +274,7 @@ impl Ground {
         let (mut takeovers, mut mirroring) = (None, None);
         if let Some(mirrors) = &mirrors {
             mirrors.offer(storage, &metadata, epoch).await?;
-            let left = OwnCopies::new(node, disk_id, wal.had_log, &wal.recovered);
+            let left = OwnCopies::new(node, disk_id, &wal.recovered);
             let ending =
                 mirrors.take_over(left, (&metadata, &store, &clock), epoch, &tell_takeovers, storing);
             takeovers =
@@ -313,7 +320,7 @@ impl Ground {
             metadata: metadata.clone(),
             partitions: partitions.clone(),
             groups: groups.clone(),
-            readers: Pool::start("aquifer-read")?,
+            readers,
         };
         let server = Server::start(server_config(&settings, storage, node), sockets, services, serving);
         let layers = BrokerLayers { server, streams: streams.clone(), store, takeovers };

@@ -182,7 +182,7 @@ fn only_here(image: &Image, node: NodeId, recovered: Recovered) -> Result<Recove
     }
     let mut segments = recovered.segments;
     segments.retain(|segment| image.segment(SegmentId(segment.id)).is_some_and(|known| known.owner == node));
-    Ok(Recovered { segments })
+    Ok(Recovered { segments, ..Recovered::default() })
 }
 
 fn old_segments(image: &Image, node: NodeId, recovery: &Recovery) -> Option<OldSegments> {

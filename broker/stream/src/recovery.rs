@@ -152,7 +152,8 @@ mod tests {
         };
         let records = records.iter().enumerate().map(record).collect();
         let segment = RecoveredSegment { id: 9, records, verdict: Verdict::Clean };
-        split(&image, Recovered { segments: vec![segment] }, gaps, describe)
+        let recovered = Recovered { segments: vec![segment], ..Recovered::default() };
+        split(&image, recovered, gaps, describe)
     }
 
     #[test]

@@ -220,6 +220,10 @@ impl Quorum {
                     "node {node} was decommissioned; `aquifer node resume {node}` on another node lets it in again"
                 )))
             }
+            Request::Join(peer) if self.votes_elsewhere(&peer) => Err(CallError::NotDelivered(format!(
+                "node {} votes with another metadata.dir and answers: two processes run with its node.id",
+                peer.node
+            ))),
             Request::Join(peer) => match self.leader() {
                 Some(leader) if leader.node == self.inner.node => {
                     let added = self.add_voter(peer, JOIN_LIMIT).await;
@@ -277,6 +281,8 @@ impl Quorum {
     /// For how long no leader was heard; zero on the leader itself. A member that is cut off goes on to know its last leader.
     pub fn silence(&self) -> Duration {
         if self.inner.raft.metrics().borrow_watched().state == ServerState::Leader {
+            // Once it does not lead any more, it counts from here.
+            self.heard();
             return Duration::ZERO;
         }
         self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
@@ -332,6 +338,14 @@ impl Quorum {
         let Some(heard) = &metrics.heartbeat else { return Vec::new() };
         let is_silent = |id: &u64| heard.get(id).copied().flatten().is_none_or(|at| at.elapsed() > silence);
         in_order(metrics.membership_config.membership().learner_ids().filter(is_silent))
+    }
+
+    /// On the leader: whether another storage of the same node votes and is there. It must not lose its vote to an old one.
+    fn votes_elsewhere(&self, peer: &Peer) -> bool {
+        let asking = raft_id(peer.node, peer.directory);
+        let membership = self.inner.raft.metrics().borrow_watched().membership_config.clone();
+        let votes = membership.membership().voter_ids().any(|id| id == asking);
+        !votes && self.current_voters(HEIR_SILENCE, u64::MAX).contains(&peer.node)
     }
 
     /// Whether a node was or is being taken out of the cluster for good: it gets no vote again.

@@ -13,6 +13,7 @@
 //!
 //! The format, the recovery rule and why they are right: `docs/` and the modules `frame` and `recovery`.
 
+mod absence;
 mod config;
 mod ensemble;
 mod error;
@@ -37,6 +38,7 @@ mod verdict;
 mod wal;
 mod writer;
 
+pub use absence::Absence;
 pub use config::{Identity, LossPoint, WalConfig};
 pub use ensemble::{Ensemble, MirrorHealth};
 pub use error::{AppendError, Corruption, FullLimit, LostRange, OpenError, WalDead};

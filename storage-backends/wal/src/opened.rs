@@ -9,7 +9,7 @@ use crate::ring::{Files, Name, Ring, RingFile};
 use crate::roll::Desk;
 use crate::shared::Shared;
 use crate::writer::{Stamp, Start, Writer};
-use crate::{Ensemble, Identity, Lsn, OpenError, Recovered, Wal, WalConfig, identity};
+use crate::{Absence, Ensemble, Identity, Lsn, OpenError, Recovered, Wal, WalConfig, identity};
 
 /// A WAL whose past was read and whose future has not begun.
 #[derive(Debug)]
@@ -19,9 +19,6 @@ pub struct Opened {
     pub recovered: Recovered,
     /// Whether the directory was blank: a new node, or a disk that was replaced or wiped.
     pub blank: bool,
-    /// Whether an earlier process had made the log's files: then what is not in [`Opened::recovered`] was never durable here, or was
-    /// trimmed.
-    pub had_log: bool,
     config: WalConfig,
     disk: Arc<dyn Disk>,
     identity: Identity,
@@ -57,7 +54,7 @@ pub async fn open(config: WalConfig, disk: Arc<dyn Disk>, identity: Identity) ->
             Name::Zeroing(_) => zeroing.push(file),
         }
     }
-    let Scan { segments, live, free, next_lsn, trimmed, checksum, newest } =
+    let Scan { segments, live, free, next_lsn, trimmed, checksum, newest, absence } =
         recovery::scan(ready, &identity, Accepted::of(&config)).await?;
     let mut files = Files { live, free, zeroing };
     files.complete(&disk, &config).await?;
@@ -67,11 +64,11 @@ pub async fn open(config: WalConfig, disk: Arc<dyn Disk>, identity: Identity) ->
         let (id, records, verdict) = (segment.id, segment.records.len(), segment.verdict);
         tracing::info!(segment = id, records, ?verdict, "recovered a segment of the WAL");
     }
-    let recovered = Recovered { segments };
+    let absence = if blank || names.is_empty() { Absence::Unknown } else { absence };
+    let recovered = Recovered { segments, absence };
     Ok(Opened {
         recovered,
         blank,
-        had_log: !blank && !names.is_empty(),
         config,
         disk,
         identity,

@@ -2,6 +2,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::Absence;
+
 /// A record's place in the log: 0, 1, 2, … over all segments and restarts. Ends are exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
@@ -42,6 +44,8 @@ impl fmt::Debug for Record {
 pub struct Recovered {
     /// The segments, oldest first; LSNs go on growing from one to the next.
     pub segments: Vec<RecoveredSegment>,
+    /// What is to be made of segments that are not among them.
+    pub absence: Absence,
 }
 
 /// One segment's records. A recovered segment is never appended to.

@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use aquifer_disk::BLOCK;
 use bytes::Bytes;
 
+use crate::absence::Absence;
 use crate::error::Corruption;
 use crate::frame::{Fault, Fragment, Header};
 use crate::joiner::Joiner;
@@ -25,7 +26,7 @@ use crate::reader::Reader;
 use crate::ring::{LiveFile, RingFile};
 use crate::survey::Later;
 use crate::verdict::{Decision, Spot};
-use crate::{Identity, LossPoint, Lsn, OpenError, Record, RecoveredSegment, WalConfig, identity};
+use crate::{Identity, LossPoint, Lsn, OpenError, Record, RecoveredSegment, Verdict, WalConfig, identity};
 
 /// What the files hold.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct Scan {
     pub(crate) checksum: u32,
     /// The newest segment's id.
     pub(crate) newest: Option<u64>,
+    /// What is to be made of segments that are not there.
+    pub(crate) absence: Absence,
 }
 
 /// A file and the header it begins with.
@@ -116,6 +119,7 @@ pub(crate) async fn scan(
         previous_end: None,
         doubts: Vec::new(),
         given_up_end: None,
+        absence: Absence::Certain,
     };
     if let Some(first) = chain.first() {
         walk.spans.extend(headed.into_iter().map(|stale| (stale.file, first.header.end_before())));
@@ -127,6 +131,7 @@ pub(crate) async fn scan(
         walk.segment(files, later).await?;
         rest = later;
     }
+    walk.look_for_headless(newest.unwrap_or(0)).await?;
     walk.finish(newest)
 }
 
@@ -152,6 +157,7 @@ pub(crate) struct Walk {
     doubts: Vec<Doubt>,
     /// The loss was accepted; the LSN after everything that is given up.
     pub(crate) given_up_end: Option<u64>,
+    pub(crate) absence: Absence,
 }
 
 /// Something that is missing, which is fine if everything below an LSN turns out to be trimmed.
@@ -226,6 +232,12 @@ impl Walk {
     /// Keeps files that are given up until what comes after them is trimmed, so that they are not mistaken for something else.
     pub(crate) fn keep(&mut self, files: &[Headed]) {
         self.spans.extend(files.iter().map(|headed| (headed.file.clone(), u64::MAX)));
+    }
+
+    /// The loss of everything up to an LSN was accepted, of which a file may hold frames.
+    pub(crate) fn give_up(&mut self, file: RingFile, end: u64) {
+        self.spans.push((file, u64::MAX));
+        self.given_up_end = self.given_up_end.max(Some(end));
     }
 
     /// A segment's first frame says where the one before ends.
@@ -333,13 +345,22 @@ impl Walk {
     }
 
     fn finish(self, newest: Option<u64>) -> Result<Scan, OpenError> {
-        let mut segments = self.segments;
+        let (mut segments, mut absence) = (self.segments, self.absence);
         for doubt in self.doubts.into_iter().filter(|doubt| self.trimmed < doubt.needed) {
             match doubt.otherwise {
                 Otherwise::TornStart(segment) => segments[segment].records.clear(),
-                Otherwise::Corrupt(corruption) if self.accepted.covers(corruption.at) => {}
+                Otherwise::Corrupt(corruption) if self.accepted.covers(corruption.at) => {
+                    absence = Absence::Unknown;
+                }
                 Otherwise::Corrupt(corruption) => return Err(OpenError::Corrupt(Box::new(corruption))),
             }
+        }
+        for segment in &segments {
+            absence = absence.max(match segment.verdict {
+                Verdict::Clean => Absence::Certain,
+                Verdict::Torn | Verdict::DamagedLast => Absence::Doubtful,
+                Verdict::LossAccepted => Absence::Unknown,
+            });
         }
         let next_lsn = self.joiner.next_lsn().max(self.trimmed).max(self.given_up_end.unwrap_or(0));
         for segment in &mut segments {
@@ -358,7 +379,16 @@ impl Walk {
             }
         }
         free.extend(others);
-        Ok(Scan { segments, live, free, next_lsn, trimmed: self.trimmed, checksum: self.checksum, newest })
+        Ok(Scan {
+            segments,
+            live,
+            free,
+            next_lsn,
+            trimmed: self.trimmed,
+            checksum: self.checksum,
+            newest,
+            absence,
+        })
     }
 }
 

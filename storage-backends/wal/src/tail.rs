@@ -38,7 +38,7 @@ pub enum Undecided {
     },
 }
 
-/// Chooses the copy that tells a segment's end: the longest of enough trustworthy ones.
+/// Chooses the copy that tells a segment's end: the longest of enough trustworthy ones, and of equals one without a doubt.
 ///
 /// Of a segment with `copies` copies, of which `needed` hold whatever was acknowledged, any `copies - needed + 1` share
 /// one with those.
@@ -48,7 +48,10 @@ pub fn choose(
     answers: &[(Member, SealedTail)],
 ) -> Result<(Member, SealedTail), Undecided> {
     let need = copies - needed + 1;
-    let longest = answers.iter().max_by_key(|(member, tail)| (tail.end, std::cmp::Reverse(*member))).copied();
+    let longest = answers
+        .iter()
+        .max_by_key(|(member, tail)| (tail.end, !tail.doubtful, std::cmp::Reverse(*member)))
+        .copied();
     let Some((member, tail)) = longest.filter(|_| answers.len() >= need) else {
         return Err(Undecided::TooFew { have: answers.len(), need });
     };

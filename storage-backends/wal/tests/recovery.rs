@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aquifer_disk::DiskError;
-use aquifer_wal::{Corruption, LossPoint, LostRange, Lsn, OpenError, Verdict};
+use aquifer_wal::{Absence, Corruption, LossPoint, LostRange, Lsn, OpenError, Verdict};
 use machine::{Machine, flat, record, tags};
 use tokio::time::sleep;
 
@@ -45,6 +45,32 @@ async fn damage_in_the_middle_is_refused_with_all_that_is_known() {
     {
         assert!(text.contains(part), "'{part}' is not in: {text}");
     }
+}
+
+/// The one file of the newest segment, whose first frame says that it is its file.
+#[tokio::test(start_paused = true)]
+async fn a_segment_whose_beginning_is_damaged_is_not_taken_for_one_that_never_was() {
+    let mut machine = ten_frames().await;
+    assert_eq!(machine.open().await.expect("whole").recovered.absence, Absence::Certain);
+    machine.disk.rot(FIRST_FILE, 60, 1);
+    let corruption = corruption(&machine).await;
+    assert_eq!((corruption.position, corruption.at), (0, LossPoint { segment: 10, sequence: 0 }));
+    machine.config.accept_loss = Some(corruption.at);
+    let (recovered, node) = machine.start().await;
+    assert_eq!((tags(&recovered), recovered.absence), (vec![], Absence::Unknown));
+    assert!(node.write(10, 1_000).await >= Lsn(10), "no LSN is given out twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_segment_that_only_began_there_is_doubt_when_its_beginning_is_damaged() {
+    let mut machine = Machine::new(1);
+    assert_eq!(machine.open().await.expect("blank").recovered.absence, Absence::Unknown);
+    let (_, node) = machine.start().await;
+    machine.disk.crash();
+    drop(node);
+    assert_eq!(machine.open().await.expect("whole").recovered.absence, Absence::Certain);
+    machine.disk.rot(FIRST_FILE, 60, 1);
+    assert_eq!(machine.open().await.expect("nothing is lost").recovered.absence, Absence::Doubtful);
 }
 
 #[tokio::test(start_paused = true)]

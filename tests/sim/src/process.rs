@@ -157,7 +157,7 @@ pub(crate) async fn start(
     if machine.wal_mode != WalMode::Object {
         metadata.propose(OfferMirror { node, broker_epoch: epoch, disk: mirror_disk }).await?;
     }
-    let left = OwnCopies::new(node, wal_disk_id, wal.had_log, &wal.recovered);
+    let left = OwnCopies::new(node, wal_disk_id, &wal.recovered);
     let recoverer = Recoverer {
         copies: PeerCopies::new(peers.clone(), Some(left.clone())),
         metadata: metadata.clone(),

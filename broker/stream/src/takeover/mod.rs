@@ -170,8 +170,9 @@ impl<C: Copies> Recoverer<C> {
             Loss::Refused => Gaps::Refused,
             Loss::Accepted => Gaps::GivenUp,
         };
-        let recovery = recovery::split(image, Recovered { segments }, gaps, self.describe)
-            .map_err(|error| TakeOverError::Contradiction { owner, reason: error.to_string() })?;
+        let recovery =
+            recovery::split(image, Recovered { segments, ..Recovered::default() }, gaps, self.describe)
+                .map_err(|error| TakeOverError::Contradiction { owner, reason: error.to_string() })?;
         Ok(Found { ends, recovery, given_up })
     }
 

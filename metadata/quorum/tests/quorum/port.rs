@@ -8,8 +8,8 @@ use std::time::Duration;
 use aquifer_image::{ResumeBroker, UnregisterBroker};
 use aquifer_peer::{Listener, Peers, Security, SimulatedNetwork, TcpTransport};
 use aquifer_quorum::{
-    CHANNELS, FeedChunk, Formation, MemoryStorage, PeerNetwork, Quorum, QuorumConfig, RemoteQuorum, Role,
-    Storage, agree_on_formation, serve, stay_joined,
+    CHANNELS, CallError, FeedChunk, Formation, MemoryStorage, Peer, PeerNetwork, Quorum, QuorumConfig,
+    RemoteQuorum, Request, Role, Storage, agree_on_formation, serve, stay_joined,
 };
 use aquifer_runtime::{OnEnd, Random, TaskGroup};
 use aquifer_types::{LogIndex, NodeId};
@@ -136,7 +136,10 @@ async fn a_controller_that_lost_its_vote_and_stays_gets_it_back() {
 
     // As when it is decommissioned: its vote is taken, and it cannot have it back until it is resumed.
     commit(&leader, UnregisterBroker { node: leaving.node() }.into()).await;
-    leader.take_vote(leaving.node(), Duration::from_secs(10)).await.unwrap();
+    // The last change may still be on its way.
+    while leader.take_vote(leaving.node(), Duration::from_secs(10)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!((leader.status().voters.len(), leader.status().learners), (2, vec![leaving.node()]));
     commit(&leader, ResumeBroker { node: leaving.node() }.into()).await;
@@ -286,5 +289,31 @@ async fn a_broker_leaves_a_controller_that_is_cut_off_from_the_others() {
     assert_ne!(remote.controllers()[0], asked);
     for member in &members {
         member.shutdown().await;
+    }
+}
+
+/// As when the machine whose disk was replaced is switched on again, or two have the same `node.id`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_voter_that_is_there_does_not_lose_its_vote_to_another_storage_of_its_node() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let mut ports = vec![Port::open(1, 1).await, Port::open(2, 2).await, Port::open(3, 3).await];
+    let servers: Vec<String> = ports.iter().map(|port| port.address.clone()).collect();
+    let starts = ports.iter().zip(&dirs).map(|(port, dir)| port.start(dir.path(), &servers));
+    let mut members = join_all(starts).await;
+    all_vote(&members).await;
+    agree(&members).await;
+
+    let leader = leader_of(&members).await;
+    let at = members.iter().position(|member| member.node() != leader.node()).unwrap();
+    let node = members[at].node();
+    let twin = Peer { node, directory: members[at].directory() ^ 1, address: "127.0.0.1:9".to_owned() };
+    let answer = leader.handle(Request::Join(twin)).await;
+    assert!(matches!(&answer, Err(CallError::NotDelivered(why)) if why.contains("node.id")), "{answer:?}");
+    assert!(members[at].is_voter());
+    drop(leader);
+    for (port, member) in ports.drain(..).zip(members.drain(..)) {
+        member.shutdown().await;
+        drop((member, port.peers, port.listener));
+        port.tasks.shutdown(Duration::from_secs(10)).await.unwrap();
     }
 }

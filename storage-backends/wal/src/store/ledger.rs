@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_seal_that_is_asked_for_again_is_not_logged_again() {
-        let found = Recovered { segments: Vec::new() };
+        let found = Recovered::default();
         let mut ledger = Ledger::recover(MirrorStoreConfig::default(), found).expect("nothing is damaged");
         let mut logged = 0;
         let mut seal = |epoch| {
