@@ -294,7 +294,8 @@ impl Ground {
             tasks: storing.clone(),
         };
         let opening = Streams::open(streams_config(storage), parts);
-        let streams = told("its first segment of the WAL", || port::standing(&source), opening).await?;
+        let streams =
+            told("the store and its first segment of the WAL", || port::standing(&source), opening).await?;
         let partitions = Partitions::start(
             partitions_config(&settings, node),
             streams.clone(),

@@ -170,11 +170,12 @@ impl Controller {
         else {
             return;
         };
-        learn_address(&self.peers, &image, node, &self.listener);
+        // Where this registration says that it listens: what else is known may be an earlier one's.
+        let Some(address) = broker.endpoint(&self.listener).map(address) else { return };
         let (peers, quorum) = (self.peers.clone(), self.quorum.clone());
         let registered = instance(broker.incarnation);
         self.tasks.spawn("probe", OnEnd::Continue, async move {
-            let ended = match peers.probe(node, PROBE_LIMIT).await {
+            let ended = match peers.probe(node, &address, PROBE_LIMIT).await {
                 Probe::Alive { instance } => instance != registered,
                 Probe::Refused => true,
                 Probe::Silent => false,

@@ -138,10 +138,9 @@ impl Peers {
         Ok(opened.node)
     }
 
-    /// Connects to `node` afresh, to see whether its process lives.
-    pub async fn probe(&self, node: NodeId, limit: Duration) -> Probe {
-        let Some(address) = self.address(node) else { return Probe::Silent };
-        let dial = self.inner.dial(&address, Some(node), Class::Control, Form::Probe);
+    /// Connects to `address` afresh, to see whether the process of `node` lives that listens there.
+    pub async fn probe(&self, node: NodeId, address: &str, limit: Duration) -> Probe {
+        let dial = self.inner.dial(address, Some(node), Class::Control, Form::Probe);
         match timeout(limit, dial).await {
             Ok(Ok(opened)) => Probe::Alive { instance: opened.instance },
             Ok(Err(DialError::Refused { .. })) => Probe::Refused,

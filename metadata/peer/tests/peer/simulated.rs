@@ -19,13 +19,13 @@ fn network(seed: u64) -> SimulatedNetwork {
 #[tokio::test(start_paused = true)]
 async fn a_cut_link_is_silent_until_it_is_mended() {
     let network = network(1);
-    let (one, _two) = Net::Simulated(network.clone()).pair().await;
+    let (one, two) = Net::Simulated(network.clone()).pair().await;
     let call = || one.peers.call(NodeId(2), &CONTROL, Bytes::new(), SHORT);
     call().await.expect("answered");
     network.set_cut(NodeId(2), NodeId(1), true);
     let answer = call().await;
     assert!(matches!(answer, Err(CallError::NoAnswer(_))), "it may have been acted upon: {answer:?}");
-    assert_eq!(one.peers.probe(NodeId(2), SHORT).await, Probe::Silent);
+    assert_eq!(one.peers.probe(NodeId(2), &two.address, SHORT).await, Probe::Silent);
     network.heal();
     call().await.expect("the connection lived on");
 }
