@@ -157,21 +157,23 @@ fn the_faults_of_the_network_cut_the_ways_that_they_say_and_no_other() {
         command.args(["1", "bash", "-c", &connect]);
         network.on(host, &command).output().expect("nsenter starts").status.success()
     };
+    // A link that has come up asks for its neighbour's address first.
+    let reaches_again = |host: u16| (0..10).any(|_| reaches(host));
     let [first, outside] = [Place::Host(1), Place::Outside];
     assert!(reaches(1) && reaches(2), "all is well at first");
     network.mute(first, outside);
     assert!(!reaches(1), "what the host says is lost");
     assert!(reaches(2), "what another one says is not");
     network.unmute(first, outside);
-    assert!(reaches(1));
+    assert!(reaches_again(1));
     network.mute(outside, first);
     assert!(!reaches(1), "the answer is lost");
     network.unmute(outside, first);
     network.mute(first, Place::Host(2));
-    assert!(reaches(1), "this way is open");
+    assert!(reaches_again(1), "this way is open");
     network.unmute(first, Place::Host(2));
     network.cut(1);
     assert!(!reaches(1) && reaches(2));
     network.join(1);
-    assert!(reaches(1));
+    assert!(reaches_again(1));
 }
