@@ -21,6 +21,7 @@
 //! Restart = snapshot + the log after it. It does not know what commands mean, Kafka, or how peers are reached
 //! (the [`Network`] seam, with [`Router`] for one process).
 
+mod admission;
 mod config;
 mod directory;
 mod error;

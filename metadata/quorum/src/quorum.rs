@@ -3,7 +3,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use aquifer_image::{Command, Image, Leaving, Outcome, Rejection};
+use aquifer_image::{Command, Image, Outcome, Rejection};
 use aquifer_runtime::{CancellationToken, TaskGroup};
 use aquifer_types::{LogIndex, NodeId};
 use openraft::Instant as _;
@@ -307,11 +307,12 @@ impl Quorum {
         metrics.membership_config.membership().nodes().map(|(id, node)| peer(*id, node)).collect()
     }
 
-    /// Whether this very member votes, by the latest membership it knows.
+    /// Whether this very member votes, by the latest membership it knows, and no change of the voters is half done.
     pub fn is_voter(&self) -> bool {
         let receiver = self.inner.raft.metrics();
         let metrics = receiver.borrow_watched();
-        metrics.membership_config.membership().voter_ids().any(|id| id == self.inner.member)
+        let configs = metrics.membership_config.membership().get_joint_config();
+        matches!(&configs[..], [voters] if voters.contains(&self.inner.member))
     }
 
     /// On the leader: the voters that answered within `silence` and whose log ends at most `lag` entries before its own,
@@ -340,21 +341,6 @@ impl Quorum {
         in_order(metrics.membership_config.membership().learner_ids().filter(is_silent))
     }
 
-    /// On the leader: whether another storage of the same node votes and is there. It must not lose its vote to an old one.
-    fn votes_elsewhere(&self, peer: &Peer) -> bool {
-        let asking = raft_id(peer.node, peer.directory);
-        let membership = self.inner.raft.metrics().borrow_watched().membership_config.clone();
-        let votes = membership.membership().voter_ids().any(|id| id == asking);
-        !votes && self.current_voters(HEIR_SILENCE, u64::MAX).contains(&peer.node)
-    }
-
-    /// Whether a node was or is being taken out of the cluster for good: it gets no vote again.
-    fn leaves_for_good(&self, node: NodeId) -> bool {
-        let image = self.image();
-        let leaving = image.broker(node).and_then(|broker| broker.leaving);
-        image.is_decommissioned(node) || leaving == Some(Leaving::Decommission)
-    }
-
     /// Adds a member as a voter; it must be running with [`crate::Formation::Join`]. Only the leader can.
     ///
     /// An earlier storage of the same node loses its vote in the same change. A voter that is known already gets
@@ -364,15 +350,21 @@ impl Quorum {
     /// With raft's reason, or when it has not caught up within `limit`.
     pub async fn add_voter(&self, peer: Peer, limit: Duration) -> Result<(), MembershipError> {
         let id = raft_id(peer.node, peer.directory);
-        let (mut voters, address) = {
+        let (mut voters, half_done, address) = {
             let receiver = self.inner.raft.metrics();
             let metrics = receiver.borrow_watched();
             let membership = metrics.membership_config.membership();
-            let voters: BTreeSet<u64> = membership.voter_ids().collect();
-            (voters, membership.get_node(&id).map(|node| node.addr.clone()))
+            let configs = membership.get_joint_config();
+            let voters: BTreeSet<u64> = configs.last().cloned().unwrap_or_default();
+            (voters, configs.len() > 1, membership.get_node(&id).map(|node| node.addr.clone()))
         };
         let node = BasicNode { addr: peer.address };
         let raft = &self.inner.raft;
+        if half_done {
+            // Who began it was lost before its second step. Until that, the voters of before must agree too, dead ones among them.
+            let rest = ChangeMembers::ReplaceAllVoters(voters);
+            return self.changed(raft.change_membership(rest, false), limit).await;
+        }
         if voters.contains(&id) {
             if address.as_ref() == Some(&node.addr) {
                 return Ok(());
