@@ -79,16 +79,14 @@ async fn headless(file: &RingFile, newest: u64) -> Result<Option<Headless>, Open
         {
             let Header { segment, oldest_in_flight, .. } = header;
             let end = header.touched_end();
-            let known = found.take().filter(|known| known.segment >= segment);
-            found = Some(match known {
-                Some(known) if known.segment > segment => known,
-                Some(Headless { oldest_in_flight: known, end: known_end, .. }) => Headless {
-                    segment,
-                    oldest_in_flight: known.max(oldest_in_flight),
-                    end: known_end.max(end),
-                },
-                None => Headless { segment, oldest_in_flight, end },
-            });
+            match &mut found {
+                Some(known) if known.segment > segment => {}
+                Some(known) if known.segment == segment => {
+                    known.oldest_in_flight = known.oldest_in_flight.max(oldest_in_flight);
+                    known.end = known.end.max(end);
+                }
+                _ => found = Some(Headless { segment, oldest_in_flight, end }),
+            }
         }
         position += BLOCK as u64;
     }

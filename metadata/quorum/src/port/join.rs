@@ -80,7 +80,7 @@ async fn join(quorum: &Quorum, peers: &Peers, network: &PeerNetwork, me: &Peer, 
                 ),
                 false => tracing::warn!(
                     answers,
-                    "this controller is no voter of the metadata quorum: asking to be one"
+                    "this controller is no voter of the metadata quorum, or a change of the voters is half done: asking for its vote"
                 ),
             }
         }
