@@ -10,7 +10,7 @@ use aquifer_image::{Endpoint, SecurityProtocol};
 use aquifer_peer::{Channel, Listener, Peers, Security, TcpTransport};
 use aquifer_quorum::{
     Formation, PeerNetwork, Quorum, QuorumConfig, RemoteQuorum, Router, Storage, agree_on_formation,
-    stay_joined,
+    stay_joined, succeed_dead_leaders,
 };
 use aquifer_runtime::{OnEnd, Random, TaskGroup};
 use aquifer_types::{ClusterId, NodeId};
@@ -81,6 +81,8 @@ pub(crate) async fn start_quorum(
     let joined =
         stay_joined(quorum.clone(), port.peers.clone(), port.address(), servers, tasks.stopping().clone());
     tasks.spawn("metadata-join", OnEnd::Continue, joined);
+    let succession = succeed_dead_leaders(quorum.clone(), port.peers.clone(), tasks.stopping().clone());
+    tasks.spawn("metadata-succession", OnEnd::Continue, succession);
     Ok(quorum.into())
 }
 

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::{debug, info, warn};
 
 use crate::port::{Port, address, instance};
 
@@ -37,6 +37,9 @@ const BEATS: usize = 1_024;
 const LOOKS: u32 = 10;
 /// How long a probe of a process may take. Without an answer the session decides.
 const PROBE_LIMIT: Duration = Duration::from_millis(500);
+/// For how long a leader whose proposal has no outcome asks again, and how often. After that it is due again by its session.
+const FENCE_LIMIT: Duration = Duration::from_secs(5);
+const FENCE_AGAIN: Duration = Duration::from_millis(20);
 
 #[derive(Serialize, Deserialize)]
 struct Beat {
@@ -114,9 +117,15 @@ impl Controller {
         let mut gone = self.peers.gone();
         let mut looks = interval(self.session / LOOKS);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut role = self.quorum.status().role;
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
+                // A new leader looks at once: the former one may have died with its broker.
+                () = self.quorum.role_leaves(role) => {
+                    role = self.quorum.status().role;
+                    self.look();
+                }
                 Some((node, epoch)) = beats.recv() => {
                     let now_ms = self.now_ms();
                     if let Some(liveness) = &mut self.active {
@@ -197,14 +206,21 @@ impl Controller {
     }
 }
 
+/// Fences, as long as this node leads: a leader of the first moments may be refused. Whoever leads next looks again.
 async fn propose(quorum: &Quorum, fence: FenceBroker) {
     let node = fence.node;
-    let command: aquifer_image::Command = fence.into();
-    match quorum.propose(command).await {
-        Ok((_, Ok(_))) => {}
-        Ok((_, Err(rejection))) => info!(broker = %node, %rejection, "not fenced"),
-        // Whoever leads next looks again.
-        Err(error) => warn!(broker = %node, %error, "not fenced yet"),
+    let command: Arc<aquifer_image::Command> = Arc::new(fence.into());
+    let deadline = Instant::now() + FENCE_LIMIT;
+    loop {
+        match quorum.propose(command.clone()).await {
+            Ok((_, Ok(_))) => return,
+            Ok((_, Err(rejection))) => return info!(broker = %node, %rejection, "not fenced"),
+            Err(error) if quorum.status().role == Role::Leader && Instant::now() < deadline => {
+                debug!(broker = %node, %error, "not fenced yet: asking again");
+                sleep(FENCE_AGAIN).await;
+            }
+            Err(error) => return warn!(broker = %node, %error, "not fenced yet"),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use tokio::sync::broadcast;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::channel::{Channel, Class, MAX_PAYLOAD_BYTES};
 use crate::error::{CallError, DialError};
@@ -29,6 +29,9 @@ use crate::transport::{Transport, Wire};
 pub(crate) const DIAL_LIMIT: Duration = Duration::from_secs(2);
 /// After a dial that failed the next ones fail at once for so long.
 const REDIAL_AFTER: Duration = Duration::from_millis(50);
+
+/// Pause between two attempts of a probe.
+const PROBE_AGAIN: Duration = Duration::from_millis(10);
 
 /// The other nodes, as this one reaches them. Cheap to clone.
 #[derive(Clone)]
@@ -139,12 +142,22 @@ impl Peers {
     }
 
     /// Connects to `address` afresh, to see whether the process of `node` lives that listens there.
+    ///
+    /// A process that is about to end may still let somebody connect, and say nothing: that is asked again within `limit`.
     pub async fn probe(&self, node: NodeId, address: &str, limit: Duration) -> Probe {
-        let dial = self.inner.dial(address, Some(node), Class::Control, Form::Probe);
-        match timeout(limit, dial).await {
-            Ok(Ok(opened)) => Probe::Alive { instance: opened.instance },
-            Ok(Err(DialError::Refused { .. })) => Probe::Refused,
-            Ok(Err(_)) | Err(_) => Probe::Silent,
+        let deadline = Instant::now() + limit;
+        loop {
+            let dial = self.inner.dial(address, Some(node), Class::Control, Form::Probe);
+            match timeout_at(deadline, dial).await {
+                Ok(Ok(opened)) => return Probe::Alive { instance: opened.instance },
+                Ok(Err(DialError::Refused { .. })) => return Probe::Refused,
+                Ok(Err(DialError::Stranger { .. })) | Err(_) => return Probe::Silent,
+                Ok(Err(DialError::Unreachable { .. })) => {}
+            }
+            if Instant::now() + PROBE_AGAIN >= deadline {
+                return Probe::Silent;
+            }
+            sleep(PROBE_AGAIN).await;
         }
     }
 

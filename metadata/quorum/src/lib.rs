@@ -44,7 +44,9 @@ pub use error::{Effect, FeedEnded, MembershipError, ProposeError, StartError};
 pub use log::MemoryStorage;
 pub use machine::FeedChunk;
 pub use network::{CallError, Network, Peer, Request, Response};
-pub use port::{CHANNELS, PeerNetwork, RemoteQuorum, agree_on_formation, serve, stay_joined};
+pub use port::{
+    CHANNELS, PeerNetwork, RemoteQuorum, agree_on_formation, serve, stay_joined, succeed_dead_leaders,
+};
 pub use quorum::{Committed, Quorum, QuorumStatus, Role};
 pub use raft::{Proposal, Reply, TypeConfig};
 pub use router::Router;

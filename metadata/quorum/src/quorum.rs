@@ -9,7 +9,7 @@ use aquifer_types::{LogIndex, NodeId};
 use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
-use openraft::raft::AppendEntriesResponse;
+use openraft::raft::{AppendEntriesResponse, TransferLeaderRequest};
 use openraft::{BasicNode, ChangeMembers, Raft, ServerState};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -278,14 +278,25 @@ impl Quorum {
         Ok(())
     }
 
-    /// For how long no leader was heard; zero on the leader itself. A member that is cut off goes on to know its last leader.
+    /// For how long no leader was heard; on the leader itself, no majority. A member that is cut off goes on to know its last
+    /// leader, and a leader that is goes on to think that it leads.
     pub fn silence(&self) -> Duration {
-        if self.inner.raft.metrics().borrow_watched().state == ServerState::Leader {
+        let acked = {
+            let receiver = self.inner.raft.metrics();
+            let metrics = receiver.borrow_watched();
+            let alone = metrics.membership_config.membership().voter_ids().nth(1).is_none();
+            match metrics.state {
+                ServerState::Leader if alone => Some(Duration::ZERO),
+                ServerState::Leader => metrics.last_quorum_acked.as_ref().map(|at| at.elapsed()),
+                _ => None,
+            }
+        };
+        let mut heard = self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = acked.and_then(|acked| Instant::now().checked_sub(acked)) {
             // Once it does not lead any more, it counts from here.
-            self.heard();
-            return Duration::ZERO;
+            *heard = at.max(*heard);
         }
-        self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        heard.elapsed()
     }
 
     fn heard(&self) {
@@ -439,6 +450,29 @@ impl Quorum {
         let handed_over = async { while leads(self.leader()) && metrics.changed().await.is_ok() {} };
         if tokio::time::timeout(limit, handed_over).await.is_err() {
             tracing::warn!(node = %self.inner.node, %heir, "the lead was not taken over in time");
+        }
+    }
+
+    /// Runs for the lead now, whatever faith this member and the others have in the leader they know.
+    pub(crate) async fn campaign(&self) {
+        let vote = self.inner.raft.metrics().borrow_watched().vote;
+        let request = TransferLeaderRequest::new(vote, self.inner.member, None);
+        match self.inner.raft.handle_transfer_leader(request).await {
+            Ok(Ok(())) => {}
+            // The vote is another one by now: somebody else runs already.
+            Ok(Err(error)) => tracing::debug!(%error, "this member does not run for the lead"),
+            // A member that has stopped runs for nothing.
+            Err(error) => tracing::debug!(%error, "this member does not run for the lead"),
+        }
+    }
+
+    /// Waits until this member's part is another than `role`; for ever if that never happens.
+    pub async fn role_leaves(&self, role: Role) {
+        let mut metrics = self.inner.raft.server_metrics();
+        while self.status().role == role {
+            if metrics.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use aquifer_partition::{Partitions, PartitionsConfig};
 use aquifer_peer::{Listener, Peers};
 use aquifer_quorum::{
     Formation, PeerNetwork, Quorum, QuorumConfig, RemoteQuorum, Storage, agree_on_formation, stay_joined,
+    succeed_dead_leaders,
 };
 use aquifer_rebalancing::{depart, until_others_have_stopped};
 use aquifer_runtime::{CancellationToken, OnEnd, Random, TaskGroup};
@@ -327,6 +328,8 @@ async fn start_quorum(
     let stopping = tasks.stopping().clone();
     let joined = stay_joined(quorum.clone(), port.peers.clone(), port.address(), servers.to_vec(), stopping);
     tasks.spawn("metadata-join", OnEnd::Continue, joined);
+    let succession = succeed_dead_leaders(quorum.clone(), port.peers.clone(), tasks.stopping().clone());
+    tasks.spawn("metadata-succession", OnEnd::Continue, succession);
     aquifer_heartbeat::start_controller(port, &quorum, SESSION, tasks);
     if planted != Some(Planted::IdleController) {
         aquifer_rebalancing::start(&quorum, true, tasks);

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod conformance;
+mod dying;
 mod limits;
 mod simulated;
 mod strangers;

@@ -12,6 +12,7 @@ mod formation;
 mod join;
 mod network;
 mod remote;
+mod succession;
 
 use aquifer_peer::{Channel, Class, MAX_PAYLOAD_BYTES};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -24,6 +25,7 @@ pub use formation::agree_on_formation;
 pub use join::stay_joined;
 pub use network::{PeerNetwork, serve};
 pub use remote::RemoteQuorum;
+pub use succession::succeed_dead_leaders;
 
 /// Requests up to this size share the connection of heartbeats.
 const SMALL_BYTES: usize = 256 << 10;

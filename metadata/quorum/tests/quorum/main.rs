@@ -10,6 +10,7 @@ mod disk_full;
 mod killed;
 mod port;
 mod refusals;
+mod simulated;
 mod single;
 mod support;
 mod voters;

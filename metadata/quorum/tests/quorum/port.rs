@@ -1,15 +1,14 @@
 //! The quorum over real connections: formation, joining, a wiped disk, and brokers that are no members.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aquifer_image::{ResumeBroker, UnregisterBroker};
-use aquifer_peer::{Listener, Peers, Security, SimulatedNetwork, TcpTransport};
+use aquifer_peer::{Listener, Peers, Security, TcpTransport};
 use aquifer_quorum::{
-    CHANNELS, CallError, FeedChunk, Formation, MemoryStorage, Peer, PeerNetwork, Quorum, QuorumConfig,
-    RemoteQuorum, Request, Role, Storage, agree_on_formation, serve, stay_joined,
+    CHANNELS, CallError, FeedChunk, Formation, Peer, PeerNetwork, Quorum, QuorumConfig, RemoteQuorum,
+    Request, Role, Storage, agree_on_formation, serve, stay_joined,
 };
 use aquifer_runtime::{OnEnd, Random, TaskGroup};
 use aquifer_types::{LogIndex, NodeId};
@@ -232,64 +231,6 @@ async fn a_broker_that_is_no_member_follows_and_proposes() {
         proposed = remote.propose(Arc::new(set("again", "x"))).await;
     }
     assert_eq!(get(&quorum, "again").as_deref(), Some("x"));
-}
-
-/// A node of a simulated network.
-fn simulated(network: &SimulatedNetwork, node: u32, tasks: &TaskGroup) -> (Peers, Listener) {
-    let transport = network.transport(NodeId(node), &address(node));
-    let peers = Peers::new(NodeId(node), u64::from(node), &CHANNELS, transport, tasks);
-    let listener = Listener::start(&peers);
-    (peers, listener)
-}
-
-fn address(node: u32) -> String {
-    format!("host-{node}:9093")
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_broker_leaves_a_controller_that_is_cut_off_from_the_others() {
-    let (random, tasks) = (Random::seeded(5), TaskGroup::new());
-    let network = SimulatedNetwork::new(random.clone());
-    let voters: BTreeMap<_, _> = (1..=3).map(|node| (NodeId(node), address(node))).collect();
-    let (mut members, mut listeners) = (Vec::new(), Vec::new());
-    for node in 1..=3 {
-        let (peers, listener) = simulated(&network, node, &tasks);
-        let storage = Storage::Memory(MemoryStorage::new());
-        let config = QuorumConfig::new(NodeId(node), storage, Formation::Bootstrap(voters.clone()));
-        let quorum = Quorum::start(config, PeerNetwork::new(peers), &random, &tasks).await.unwrap();
-        serve(&quorum, &listener);
-        members.push(quorum);
-        listeners.push(listener);
-    }
-    all_vote(&members).await;
-    let leader = leader_of(&members).await.node();
-    let asked = members.iter().map(Quorum::node).find(|node| *node != leader).unwrap();
-
-    let (peers, _listener) = simulated(&network, 9, &tasks);
-    let remote = RemoteQuorum::new(peers, vec![address(asked.get())], Duration::from_secs(10));
-    until("the leader is known", || members.iter().all(|member| member.status().leader == Some(leader)))
-        .await;
-    while remote.propose(Arc::new(set("before", "x"))).await.is_err() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let asked = remote.controllers()[0];
-    assert_ne!(asked, leader);
-    for other in members.iter().map(Quorum::node).filter(|node| *node != asked) {
-        network.set_cut(asked, other, true);
-        network.set_cut(other, asked, true);
-    }
-    let proposing = async {
-        while remote.propose(Arc::new(set("after", "x"))).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), proposing).await.expect("another controller is asked");
-    let proposed = members.iter().find(|member| member.node() == leader).unwrap();
-    until("the change", || get(proposed, "after").is_some()).await;
-    assert_ne!(remote.controllers()[0], asked);
-    for member in &members {
-        member.shutdown().await;
-    }
 }
 
 /// As when the machine whose disk was replaced is switched on again, or two have the same `node.id`.
