@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aquifer_coordinator::Groups;
 use aquifer_partition::Partitions;
-use aquifer_quorum::Quorum;
+use aquifer_quorum::{Quorum, Role};
 use aquifer_runtime::{OnEnd, TaskGroup};
 use aquifer_stream::Streams;
 use tokio::time::{Instant, sleep};
@@ -50,10 +50,11 @@ impl Health for NodeHealth {
         }
         let silence = quorum.silence();
         if silence >= LEADER_SILENCE {
-            return Err(format!(
-                "the leader of the metadata quorum was not heard for {} s",
-                silence.as_secs()
-            ));
+            let who = match quorum.status().role {
+                Role::Leader => "a majority of the metadata quorum, which this node leads,",
+                _ => "the leader of the metadata quorum",
+            };
+            return Err(format!("{who} was not heard for {} s", silence.as_secs()));
         }
         Ok(())
     }

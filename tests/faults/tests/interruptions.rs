@@ -112,7 +112,23 @@ async fn how_long_producers_wait_when_nodes_die() {
 
 /// What the larger partition of a move holds.
 fn large_mib() -> u32 {
-    Scale::chosen().of(64, 4_096)
+    Scale::chosen().of(64, 10_240)
+}
+
+/// Partitions that move at once, and how many records a second each of them gets.
+fn many() -> (u32, u32) {
+    (Scale::chosen().of(50, 1_000), 10)
+}
+
+/// Has the next broker lead all partitions of a topic, once records flow in each; the gaps.
+async fn move_all(reassign: &mut Script, steady: &mut Steady, topic: &str, flowing: u32) -> Vec<Duration> {
+    steady.flows(flowing).await;
+    let leader = steady.leaders().await[0];
+    let next = if leader == 6 { 4 } else { leader + 1 };
+    steady.mark().await;
+    reassign.tell(&format!("{topic} * {next}")).await;
+    reassign.expect("moved", LIMIT).await;
+    gaps(steady).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -131,17 +147,23 @@ async fn how_long_producers_wait_for_moves_and_without_the_quorums_leader() {
             let Some(mut steady) = Steady::start(&bootstrap, topic, 1, PER_SECOND, mib).await else { return };
             let mut times = Times::default();
             for _ in 0..rounds() {
-                steady.flows(OVER).await;
-                let leader = steady.leaders().await[0];
-                let next = if leader == 6 { 4 } else { leader + 1 };
-                steady.mark().await;
-                reassign.tell(&format!("{topic} 0 {next}")).await;
-                reassign.expect("moved", LIMIT).await;
-                times.extend(gaps(&mut steady).await);
+                times.extend(move_all(&mut reassign, &mut steady, topic, OVER).await);
             }
             steady.end().await;
             measured(&format!("produce during the move of a partition of {mib} MiB: {times}"));
         }
+        let (partitions, per_second) = many();
+        let Some(mut steady) = Steady::start(&bootstrap, "many", partitions, per_second, 0).await else {
+            return;
+        };
+        let mut times = Times::default();
+        for _ in 0..rounds() {
+            times.extend(move_all(&mut reassign, &mut steady, "many", per_second).await);
+        }
+        steady.end().await;
+        measured(&format!(
+            "produce during the move of {partitions} partitions at once, with {per_second} records a second to each: {times}"
+        ));
         reassign.tell("enough").await;
     }
 

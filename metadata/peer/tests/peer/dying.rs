@@ -11,10 +11,10 @@ async fn a_probe_asks_again_when_the_process_ends_while_it_connects() {
     let one = Net::Plain.node(1).await;
     let dying = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = dying.local_addr().expect("bound").to_string();
-    let accepted = tokio::spawn(async move {
+    let ending = async {
         let (connection, _) = dying.accept().await.expect("a probe");
         drop((connection, dying));
-    });
-    assert_eq!(one.peers.probe(NodeId(2), &address, LONG).await, Probe::Refused);
-    accepted.await.expect("it was asked before it ended");
+    };
+    let (probed, ()) = tokio::join!(one.peers.probe(NodeId(2), &address, LONG), ending);
+    assert_eq!(probed, Probe::Refused);
 }
