@@ -25,6 +25,7 @@ mod admission;
 mod config;
 mod directory;
 mod error;
+mod lead;
 mod log;
 mod machine;
 mod network;

@@ -178,17 +178,25 @@ async fn overload_in_512_mib_kills_nothing() {
     let Some(group) = MemoryGroup::make(512 << 20) else { return };
     let dir = tempfile::tempdir().expect("a temporary directory");
     // It finds the limit by itself, and fits its budgets.
-    let mut node = Node::prepare(dir.path(), &[("wal.size", "1GiB")]);
+    let settings = [
+        ("wal.size", "1GiB"),
+        ("log.retention.check.interval.ms", "1000"),
+        ("store.delete.delay.ms", "10000"),
+    ];
+    let mut node = Node::prepare(dir.path(), &settings);
     let procs = group.0.join("cgroup.procs").display().to_string();
     node.start_through(&["sh", "-c", &format!("echo $$ > {procs} && exec \"$0\" \"$@\"")]);
     node.start_again().await;
     let bootstrap = node.bootstrap();
     let mut loads = Vec::new();
     for topic in ["one", "two", "three"] {
-        let options = ["size=40000", "partitions=16", "pace_ms=0", "burst=200"];
+        let mut options = vec!["size=40000", "partitions=16", "pace_ms=0", "burst=200"];
+        // In ten minutes far more is written than the disk holds.
+        options.extend(Scale::chosen().of(None, Some("config.retention.bytes=100000000")));
         let Some(load) = Load::start(dir.path(), &bootstrap, topic, &options).await else { return };
         loads.push(load);
     }
+    let kept = Scale::chosen().of(Kept::All, Kept::Tail);
     let mut hostile = Hostile::against(node.port());
     sleep(Duration::from_secs(2)).await;
     for partition in 0..16 {
@@ -207,7 +215,7 @@ async fn overload_in_512_mib_kills_nothing() {
     let limit_met = group.number("memory.failcnt");
     drop(hostile);
     for load in &loads {
-        load.check(dir.path(), Kept::All).await;
+        load.check(dir.path(), kept).await;
     }
     node.stop().await;
     measured(&format!(

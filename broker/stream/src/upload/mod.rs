@@ -35,6 +35,9 @@ use crate::trim::TrimQueue;
 /// Above this share of its files, or of what its mirrors hold for it, the WAL gives retention of offloaded bytes up, and
 /// uploads start early.
 const BUSY_PERCENT: u64 = 50;
+/// What is uploaded stays with the mirrors up to here, for a rescue by hand. Their windows are small: from half on what comes in while an
+/// object is on its way would slow producers down.
+const MIRRORS_KEEP_PERCENT: u64 = 25;
 /// What waits longer than this is uploaded while the WAL is that full.
 const BUSY_AGE: Duration = Duration::from_secs(1);
 /// How often the WAL's filling is looked at while something is going on.
@@ -176,10 +179,15 @@ impl Uploader {
         if self.shared.gauges.wal_percent.swap(percent, Ordering::Relaxed) > percent {
             self.shared.signals.less.notify_waiters();
         }
-        let busy_at = capacity / 100 * BUSY_PERCENT;
-        let share = crowded_percent.saturating_sub(BUSY_PERCENT);
-        let share = usage.unoffloaded_bytes.saturating_mul(share) / crowded_percent.max(1);
-        let excess = usage.unoffloaded_bytes.saturating_sub(busy_at).max(share);
+        let beyond = |percent: u64, kept_percent: u64| {
+            let share = percent.saturating_sub(kept_percent);
+            usage.unoffloaded_bytes.saturating_mul(share) / percent.max(1)
+        };
+        let excess = usage
+            .unoffloaded_bytes
+            .saturating_sub(capacity / 100 * BUSY_PERCENT)
+            .max(beyond(usage.files_percent, BUSY_PERCENT))
+            .max(beyond(usage.mirrors_percent, MIRRORS_KEEP_PERCENT));
         if let Some(below) = self.trims.take(now, excess) {
             self.shared.wal.trim(Lsn(below));
         }
