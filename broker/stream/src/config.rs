@@ -27,7 +27,7 @@ pub struct StreamsConfig {
     /// How long a prepared object may take until it is committed; then it is swept.
     pub prepared_limit: Duration,
     /// How long offloaded bytes stay in the WAL (`wal.retain.after.offload`): some stores can lose a PUT that
-    /// they just acknowledged in a power cut. Gives way when the WAL is half full.
+    /// they just acknowledged in a power cut. Gives way when the WAL is half full, or a mirror's window a quarter.
     pub retain_after_offload: Duration,
     /// Memory for the tail of the streams beyond what is un-offloaded: what was offloaded lately and
     /// consumers near the end still read.

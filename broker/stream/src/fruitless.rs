@@ -37,6 +37,12 @@ pub(crate) fn pause(fruitless: u32, hindrance: Hindrance, ring_percent: u64) -> 
     (FIRST * (1 << fruitless.min(6))).min(most)
 }
 
+/// Whether such a segment is left at once when others can be chosen from than when its mirrors were: two brokers that died together are
+/// noticed one after the other.
+pub(crate) fn is_left_at_once(hindrance: Hindrance, ring_percent: u64) -> bool {
+    hindrance == Hindrance::Gone && ring_percent < SCARCE_PERCENT
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +66,11 @@ mod tests {
     #[test]
     fn the_last_files_of_the_ring_are_not_spent_on_tries() {
         assert_eq!(pauses(Hindrance::Gone, SCARCE_PERCENT), pauses(Hindrance::Slow, 0));
+    }
+    #[test]
+    fn a_choice_among_others_does_not_wait_while_there_are_files() {
+        assert!(is_left_at_once(Hindrance::Gone, SCARCE_PERCENT - 1));
+        assert!(!is_left_at_once(Hindrance::Gone, SCARCE_PERCENT));
+        assert!(!is_left_at_once(Hindrance::Slow, 0));
     }
 }

@@ -232,9 +232,7 @@ impl Roller {
         }
     }
 
-    /// When the present segment may give way to another one: at once, but for one in which nothing was committed yet. Even that is
-    /// left at once for a mirror that is gone when others could be chosen from than before: two that died together are noticed
-    /// one after the other.
+    /// When the present segment may give way to another one: at once, but for one in which nothing was committed yet.
     fn settles_at(&self, health: &MirrorHealth, image: &Image) -> Instant {
         let usage = self.shared.wal.usage();
         if self.rolled_at != Some(usage.committed) {
@@ -243,11 +241,11 @@ impl Roller {
         let gone = !health.lost.is_empty() || self.members.iter().any(|member| is_retired(image, member));
         let hindrance = if gone { Hindrance::Gone } else { Hindrance::Slow };
         let others = available(image, self.shared.node) != self.available;
-        match hindrance {
-            Hindrance::Gone if others => self.began,
-            Hindrance::Slow if others => self.began + fruitless::pause(0, hindrance, usage.files_percent),
-            _ => self.began + fruitless::pause(self.fruitless, hindrance, usage.files_percent),
+        if others && fruitless::is_left_at_once(hindrance, usage.files_percent) {
+            return self.began;
         }
+        let fruitless = if others { 0 } else { self.fruitless };
+        self.began + fruitless::pause(fruitless, hindrance, usage.files_percent)
     }
 
     /// Whom the next segment should do without, if there should be one for that: members whose link ended, members that left or

@@ -9,7 +9,7 @@ use aquifer_client::{MetadataClient, Source};
 use aquifer_controller::Liveness;
 use aquifer_image::{FenceBroker, Image};
 use aquifer_peer::{Caller, Channel, Class, Declined, End, Gone, Peers, Probe};
-use aquifer_quorum::{Quorum, Role};
+use aquifer_quorum::{ProposeError, Quorum, Role};
 use aquifer_runtime::{OnEnd, TaskGroup};
 use aquifer_types::{BrokerEpoch, LogIndex, NodeId};
 use bytes::Bytes;
@@ -37,8 +37,8 @@ const BEATS: usize = 1_024;
 const LOOKS: u32 = 10;
 /// How long a probe of a process may take. Without an answer the session decides.
 const PROBE_LIMIT: Duration = Duration::from_millis(500);
-/// For how long a leader whose proposal has no outcome asks again, and how often. After that it is due again by its session.
-const FENCE_LIMIT: Duration = Duration::from_secs(5);
+/// For how long it is proposed again to fence a process that has ended, and how often. Longer than a proposal may take.
+const FENCE_LIMIT: Duration = Duration::from_secs(15);
 const FENCE_AGAIN: Duration = Duration::from_millis(20);
 
 #[derive(Serialize, Deserialize)]
@@ -191,7 +191,7 @@ impl Controller {
             };
             if ended && let Some(fence) = Liveness::ended(&quorum.image(), node, registered) {
                 warn!(broker = %node, "its process has ended: fencing");
-                propose(&quorum, fence).await;
+                fence_ended(&quorum, fence).await;
             }
             Ok::<_, Infallible>(())
         });
@@ -200,28 +200,34 @@ impl Controller {
     fn fence(&self, fence: FenceBroker) {
         let quorum = self.quorum.clone();
         self.tasks.spawn("fence", OnEnd::Continue, async move {
-            propose(&quorum, fence).await;
+            // The next look says it again.
+            if let Err(error) = propose(&quorum, &fence).await {
+                warn!(broker = %fence.node, %error, "not fenced yet");
+            }
             Ok::<_, Infallible>(())
         });
     }
 }
 
-/// Fences, as long as this node leads: a leader of the first moments may be refused. Whoever leads next looks again.
-async fn propose(quorum: &Quorum, fence: FenceBroker) {
-    let node = fence.node;
-    let command: Arc<aquifer_image::Command> = Arc::new(fence.into());
+/// Fences a process that has ended. A leader of the first moments may be refused: it asks again while it leads.
+async fn fence_ended(quorum: &Quorum, fence: FenceBroker) {
     let deadline = Instant::now() + FENCE_LIMIT;
-    loop {
-        match quorum.propose(command.clone()).await {
-            Ok((_, Ok(_))) => return,
-            Ok((_, Err(rejection))) => return info!(broker = %node, %rejection, "not fenced"),
-            Err(error) if quorum.status().role == Role::Leader && Instant::now() < deadline => {
-                debug!(broker = %node, %error, "not fenced yet: asking again");
-                sleep(FENCE_AGAIN).await;
-            }
-            Err(error) => return warn!(broker = %node, %error, "not fenced yet"),
+    while let Err(error) = propose(quorum, &fence).await {
+        if quorum.status().role != Role::Leader || Instant::now() >= deadline {
+            // Whoever leads next looks again.
+            return warn!(broker = %fence.node, %error, "not fenced yet");
         }
+        debug!(broker = %fence.node, %error, "not fenced yet: asking again");
+        sleep(FENCE_AGAIN).await;
     }
+}
+
+async fn propose(quorum: &Quorum, fence: &FenceBroker) -> Result<(), ProposeError> {
+    let command = aquifer_image::Command::from(fence.clone());
+    if let (_, Err(rejection)) = quorum.propose(command).await? {
+        info!(broker = %fence.node, %rejection, "not fenced");
+    }
+    Ok(())
 }
 
 fn learn_address(peers: &Peers, image: &Image, node: NodeId, listener: &str) {

@@ -30,7 +30,7 @@ pub(crate) const DIAL_LIMIT: Duration = Duration::from_secs(2);
 /// After a dial that failed the next ones fail at once for so long.
 const REDIAL_AFTER: Duration = Duration::from_millis(50);
 
-/// Pause between two attempts of a probe.
+/// First pause between two attempts of a probe; each is twice the one before.
 const PROBE_AGAIN: Duration = Duration::from_millis(10);
 
 /// The other nodes, as this one reaches them. Cheap to clone.
@@ -146,6 +146,7 @@ impl Peers {
     /// A process that is about to end may still let somebody connect, and say nothing: that is asked again within `limit`.
     pub async fn probe(&self, node: NodeId, address: &str, limit: Duration) -> Probe {
         let deadline = Instant::now() + limit;
+        let mut pause = PROBE_AGAIN;
         loop {
             let dial = self.inner.dial(address, Some(node), Class::Control, Form::Probe);
             match timeout_at(deadline, dial).await {
@@ -154,10 +155,11 @@ impl Peers {
                 Ok(Err(DialError::Stranger { .. })) | Err(_) => return Probe::Silent,
                 Ok(Err(DialError::Unreachable { .. })) => {}
             }
-            if Instant::now() + PROBE_AGAIN >= deadline {
+            if Instant::now() + pause >= deadline {
                 return Probe::Silent;
             }
-            sleep(PROBE_AGAIN).await;
+            sleep(pause).await;
+            pause *= 2;
         }
     }
 

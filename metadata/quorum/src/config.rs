@@ -63,8 +63,8 @@ pub struct QuorumConfig {
     pub log_keep: u64,
     /// Bound of one proposal, from hand-over to applied.
     pub propose_limit: Duration,
-    /// How often a leader is heard. Elections begin after 5 to 8 of these without a word; a follower's answer
-    /// is awaited for one.
+    /// How often a leader is heard. Elections begin after 13 to 16 of these without a word: 8 are the leader's lease, then 5 to 8
+    /// drawn at random. A follower's answer is awaited for one.
     pub heartbeat: Duration,
     /// A bug that a simulation plants to see it found: a leader that restarts leads on in its term. It may have lost entries that
     /// others have. Never set anywhere else.

@@ -1,5 +1,6 @@
 //! The lead: handed over, run for, and waited for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aquifer_types::NodeId;
@@ -8,6 +9,7 @@ use openraft::raft::TransferLeaderRequest;
 
 use crate::network::Peer;
 use crate::quorum::{Quorum, Role, raft_id_of};
+use crate::transport::peer;
 
 /// A voter that was heard within so long, and lacks no more entries than that, takes over the lead without a wait.
 const HEIR_SILENCE: Duration = Duration::from_secs(1);
@@ -29,7 +31,6 @@ impl Quorum {
     /// Hands the lead to another voter, if this member has it, and waits until another one leads: before a stop, so
     /// that nobody has to wait for an election. Gives up after `limit`.
     pub async fn resign(&self, limit: Duration) {
-        let leads = |peer: Option<Peer>| peer.is_some_and(|peer| peer.node == self.inner().node);
         let status = self.status();
         let another = |voters: &[NodeId]| voters.iter().copied().find(|voter| *voter != self.inner().node);
         let current = self.current_voters(HEIR_SILENCE, HEIR_LAG);
@@ -37,14 +38,44 @@ impl Quorum {
         let (true, Some(heir)) = (status.role == Role::Leader, heir) else { return };
         self.transfer_lead(heir).await;
         let mut metrics = self.inner().raft.server_metrics();
-        let handed_over = async { while leads(self.leader()) && metrics.changed().await.is_ok() {} };
+        let me = self.inner().member;
+        let handed_over = async {
+            while metrics.borrow_and_update().current_leader == Some(me) && metrics.changed().await.is_ok() {}
+        };
         if tokio::time::timeout(limit, handed_over).await.is_err() {
             tracing::warn!(node = %self.inner().node, %heir, "the lead was not taken over in time");
         }
     }
 
-    /// Runs for the lead now, whatever faith this member and the others have in the leader they know.
+    /// The leader that this member follows, another one than itself, and its term.
+    pub(crate) fn followed(&self) -> Option<(Peer, u64)> {
+        let receiver = self.inner().raft.metrics();
+        let metrics = receiver.borrow_watched();
+        let id = metrics.current_leader.filter(|id| *id != self.inner().member)?;
+        let node = metrics.membership_config.membership().get_node(&id)?;
+        Some((peer(id, node), metrics.current_term))
+    }
+
+    /// Who votes, in raft's own order.
+    pub(crate) fn voters(&self) -> Vec<Peer> {
+        let receiver = self.inner().raft.metrics();
+        let metrics = receiver.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let ids: BTreeSet<u64> = membership.voter_ids().collect();
+        ids.into_iter().filter_map(|id| Some(peer(id, membership.get_node(&id)?))).collect()
+    }
+
+    /// This member, without its address.
+    pub(crate) fn me(&self) -> Peer {
+        Peer { node: self.node(), directory: self.directory(), address: String::new() }
+    }
+
+    /// Runs for the lead now, whatever faith this member and the others have in the leader they know. Not with a full disk: it
+    /// could lead and take nothing.
     pub(crate) async fn campaign(&self) {
+        if self.check_space().is_err() {
+            return;
+        }
         let vote = self.inner().raft.metrics().borrow_watched().vote;
         let request = TransferLeaderRequest::new(vote, self.inner().member, None);
         let refused = match self.inner().raft.handle_transfer_leader(request).await {
@@ -60,7 +91,7 @@ impl Quorum {
     /// Waits until this member's part is another than `role`; for ever if that never happens.
     pub async fn role_leaves(&self, role: Role) {
         let mut metrics = self.inner().raft.server_metrics();
-        while self.status().role == role {
+        while Role::of(metrics.borrow_and_update().state) == role {
             if metrics.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }

@@ -81,6 +81,18 @@ pub enum Role {
     Stopped,
 }
 
+impl Role {
+    pub(crate) fn of(state: ServerState) -> Self {
+        match state {
+            ServerState::Learner => Self::Learner,
+            ServerState::Follower => Self::Follower,
+            ServerState::Candidate => Self::Candidate,
+            ServerState::Leader => Self::Leader,
+            ServerState::Shutdown => Self::Stopped,
+        }
+    }
+}
+
 /// What a member knows of itself and the quorum.
 #[derive(Clone, Debug)]
 pub struct QuorumStatus {
@@ -239,13 +251,7 @@ impl Quorum {
         let membership = metrics.membership_config.membership();
         QuorumStatus {
             node: self.inner.node,
-            role: match metrics.state {
-                ServerState::Learner => Role::Learner,
-                ServerState::Follower => Role::Follower,
-                ServerState::Candidate => Role::Candidate,
-                ServerState::Leader => Role::Leader,
-                ServerState::Shutdown => Role::Stopped,
-            },
+            role: Role::of(metrics.state),
             leader: metrics.current_leader.map(node_id),
             term: metrics.current_term,
             voters: in_order(membership.voter_ids()),
@@ -280,7 +286,8 @@ impl Quorum {
         let acked = {
             let receiver = self.inner.raft.metrics();
             let metrics = receiver.borrow_watched();
-            let alone = metrics.membership_config.membership().voter_ids().nth(1).is_none();
+            let mut voters = metrics.membership_config.membership().voter_ids();
+            let alone = voters.next() == Some(self.inner.member) && voters.next().is_none();
             match metrics.state {
                 ServerState::Leader if alone => Some(Duration::ZERO),
                 ServerState::Leader => metrics.last_quorum_acked.as_ref().map(|at| at.elapsed()),
@@ -494,7 +501,7 @@ impl Quorum {
         }
     }
 
-    fn check_space(&self) -> Result<(), ProposeError> {
+    pub(crate) fn check_space(&self) -> Result<(), ProposeError> {
         let Some(directory) = &self.inner.directory else { return Ok(()) };
         // A system that does not answer is no reason to refuse; a write will tell.
         let free = free_bytes(directory.path()).unwrap_or(u64::MAX);

@@ -185,9 +185,9 @@ impl Ensemble {
         self.present().filter(move |path| !path.slow || quick < self.needed)
     }
 
-    /// Whether a member's room gets short, so that it should hear what was trimmed.
+    /// Whether a member's room gets short, so that it should hear what was trimmed: from a quarter of its window on.
     pub(crate) fn hungry(&self) -> bool {
-        self.issued > 0 && self.awaited().any(|path| path.room() < path.window_bytes / 2)
+        self.issued > 0 && self.awaited().any(|path| path.room() < path.window_bytes / 4 * 3)
     }
 
     fn present(&self) -> impl Iterator<Item = &Path> {
@@ -336,14 +336,15 @@ mod tests {
         assert_eq!(ensemble.room(), u64::MAX, "the first frame needs no grant");
         issue(&mut ensemble, 1, Instant::now());
         assert_eq!(ensemble.room(), 0);
-        acks[0].granted(3 * BLOCK as u64);
+        acks[0].granted(4 * BLOCK as u64);
         ensemble.refresh(Instant::now());
-        assert_eq!(ensemble.room(), 2 * BLOCK as u64);
+        assert_eq!(ensemble.room(), 3 * BLOCK as u64);
         assert!(!ensemble.hungry());
         issue(&mut ensemble, 1, Instant::now());
         assert!(ensemble.hungry());
+        issue(&mut ensemble, 1, Instant::now());
         assert_eq!(ensemble.record_room(), 0, "what is left is for telling");
-        assert_eq!(ensemble.fill_percent(), 66);
+        assert_eq!(ensemble.fill_percent(), 75);
     }
 
     #[tokio::test(start_paused = true)]

@@ -156,6 +156,8 @@ async fn how_long_producers_wait_for_moves_and_without_the_quorums_leader() {
         let Some(mut steady) = Steady::start(&bootstrap, "many", partitions, per_second, 0).await else {
             return;
         };
+        // Brings them together: from here on all of them move.
+        move_all(&mut reassign, &mut steady, "many", per_second).await;
         let mut times = Times::default();
         for _ in 0..rounds() {
             times.extend(move_all(&mut reassign, &mut steady, "many", per_second).await);

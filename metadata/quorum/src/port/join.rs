@@ -76,7 +76,7 @@ async fn join(quorum: &Quorum, peers: &Peers, network: &PeerNetwork, me: &Peer, 
                 true => tracing::warn!(
                     silent_s,
                     answers,
-                    "no leader of the metadata quorum is heard: asking for a place in it"
+                    "no leader of the metadata quorum is heard, or no majority by its leader: asking for a place in it"
                 ),
                 false => tracing::warn!(
                     answers,

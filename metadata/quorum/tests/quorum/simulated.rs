@@ -86,7 +86,7 @@ fn address(node: NodeId) -> String {
 
 /// The least time after which followers give up a leader that they do not hear.
 fn patience() -> Duration {
-    5 * QuorumConfig::single(NodeId(1), "").heartbeat
+    13 * QuorumConfig::single(NodeId(1), "").heartbeat
 }
 
 #[tokio::test(start_paused = true)]
