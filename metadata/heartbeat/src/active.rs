@@ -89,7 +89,7 @@ fn take_beat(
     beat: &[u8],
 ) -> Result<Bytes, Declined> {
     let Beat { epoch } = serde_json::from_slice(beat).map_err(|error| Declined(error.to_string()))?;
-    let reply = match quorum.status().role {
+    let reply = match quorum.role() {
         Role::Leader => {
             beats.try_send((caller.node, epoch)).map_err(|error| Declined(error.to_string()))?;
             Reply::Heard
@@ -117,13 +117,13 @@ impl Controller {
         let mut gone = self.peers.gone();
         let mut looks = interval(self.session / LOOKS);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut role = self.quorum.status().role;
+        let mut role = self.quorum.role();
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return Ok(()),
                 // A new leader looks at once: the former one may have died with its broker.
-                () = self.quorum.role_leaves(role) => {
-                    role = self.quorum.status().role;
+                other = self.quorum.other_role(role) => {
+                    role = other;
                     self.look();
                 }
                 Some((node, epoch)) = beats.recv() => {
@@ -148,7 +148,7 @@ impl Controller {
     }
 
     fn look(&mut self) {
-        if self.quorum.status().role != Role::Leader {
+        if self.quorum.role() != Role::Leader {
             self.active = None;
             return;
         }
@@ -213,7 +213,7 @@ impl Controller {
 async fn fence_ended(quorum: &Quorum, fence: FenceBroker) {
     let deadline = Instant::now() + FENCE_LIMIT;
     while let Err(error) = propose(quorum, &fence).await {
-        if quorum.status().role != Role::Leader || Instant::now() >= deadline {
+        if quorum.role() != Role::Leader || Instant::now() >= deadline {
             // Whoever leads next looks again.
             return warn!(broker = %fence.node, %error, "not fenced yet");
         }

@@ -88,10 +88,19 @@ impl Quorum {
         tracing::debug!(refused, "this member does not run for the lead");
     }
 
-    /// Waits until this member's part is another than `role`; for ever if that never happens.
-    pub async fn role_leaves(&self, role: Role) {
+    /// This member's part, as [`Self::status`] tells it with everything else.
+    pub fn role(&self) -> Role {
+        Role::of(self.inner().raft.server_metrics().borrow_watched().state)
+    }
+
+    /// Waits until this member's part is another one; for ever if that never happens.
+    pub async fn other_role(&self, than: Role) -> Role {
         let mut metrics = self.inner().raft.server_metrics();
-        while Role::of(metrics.borrow_and_update().state) == role {
+        loop {
+            let role = Role::of(metrics.borrow_and_update().state);
+            if role != than {
+                return role;
+            }
             if metrics.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
