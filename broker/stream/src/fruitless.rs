@@ -67,6 +67,7 @@ mod tests {
     fn the_last_files_of_the_ring_are_not_spent_on_tries() {
         assert_eq!(pauses(Hindrance::Gone, SCARCE_PERCENT), pauses(Hindrance::Slow, 0));
     }
+
     #[test]
     fn a_choice_among_others_does_not_wait_while_there_are_files() {
         assert!(is_left_at_once(Hindrance::Gone, SCARCE_PERCENT - 1));

@@ -70,13 +70,18 @@ impl Quorum {
         Peer { node: self.node(), directory: self.directory(), address: String::new() }
     }
 
-    /// Runs for the lead now, whatever faith this member and the others have in the leader they know. Not with a full disk: it
-    /// could lead and take nothing.
-    pub(crate) async fn campaign(&self) {
-        if self.check_space().is_err() {
+    /// Runs for the lead now, whatever faith this member and the others have in the leader of `term`. Not if it knows of a later
+    /// term, and not with a full disk: it could lead and take nothing.
+    pub(crate) async fn campaign(&self, term: u64) {
+        let (vote, known, state) = {
+            let receiver = self.inner().raft.metrics();
+            let metrics = receiver.borrow_watched();
+            (metrics.vote, metrics.current_term, metrics.state)
+        };
+        if known != term || Role::of(state) != Role::Follower || self.check_space().is_err() {
             return;
         }
-        let vote = self.inner().raft.metrics().borrow_watched().vote;
+        tracing::info!(node = %self.node(), after = term, "running for the lead of the metadata quorum");
         let request = TransferLeaderRequest::new(vote, self.inner().member, None);
         let refused = match self.inner().raft.handle_transfer_leader(request).await {
             Ok(Ok(())) => return,

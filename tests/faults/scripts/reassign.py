@@ -1,8 +1,8 @@
-"""Moves partitions.
+"""Moves topics.
 
 reassign.py BOOTSTRAP
-Told "TOPIC PARTITION NODE": has that node lead the partition, and says "moved" once it does. "*" for PARTITION means all of
-them, with one request. Told "enough": ends.
+Told "TOPIC NODE": has that node lead all partitions, asked for with one request, and says "moved" once it does. Told
+"enough": ends.
 """
 
 import sys
@@ -23,15 +23,9 @@ def leaders(topic):
 
 
 while (word := told(LONGEST_S)) != "enough":
-    topic, index, node = word.split()
-    indexes = list(leaders(topic)) if index == "*" else [int(index)]
-    places = {TopicPartition(topic, index): [int(node)] for index in indexes}
+    topic, node = word.split()
+    places = {TopicPartition(topic, index): [int(node)] for index in leaders(topic)}
     for place, refused in admin.alter_partition_reassignments(places).items():
         check(refused is None, place, refused)
-
-    def moved():
-        now = leaders(topic)
-        return all(now[index] == int(node) for index in indexes)
-
-    until(moved, f"{topic}-{index} goes to {node}")
+    until(lambda: set(leaders(topic).values()) == {int(node)}, f"{topic} goes to {node}")
     say("moved")

@@ -126,7 +126,7 @@ async fn move_all(reassign: &mut Script, steady: &mut Steady, topic: &str, flowi
     let leader = steady.leaders().await[0];
     let next = if leader == 6 { 4 } else { leader + 1 };
     steady.mark().await;
-    reassign.tell(&format!("{topic} * {next}")).await;
+    reassign.tell(&format!("{topic} {next}")).await;
     reassign.expect("moved", LIMIT).await;
     gaps(steady).await
 }

@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use crate::network::Peer;
-use crate::quorum::{Quorum, Role};
+use crate::quorum::Quorum;
 
 /// How long it may take to find out whether a process lives. Without an answer the heartbeats decide.
 const PROBE_LIMIT: Duration = Duration::from_millis(200);
@@ -52,12 +52,13 @@ async fn watch(quorum: &Quorum, peers: &Peers) {
         // A process that is there again is nothing that is certain: its former self may have been succeeded long ago.
         if peers.probe(leader.node, &leader.address, PROBE_LIMIT).await == Probe::Refused {
             ended = Some(term);
+            tracing::info!(leader = %leader.node, term, "the process of the metadata quorum's leader has ended");
             succeed(quorum, peers, &leader, term).await;
         }
     }
 }
 
-/// Runs for the lead when it is this member's turn, unless it has given its vote in a later term by then.
+/// Runs for the lead when it is this member's turn, unless it knows of a later term by then.
 async fn succeed(quorum: &Quorum, peers: &Peers, former: &Peer, term: u64) {
     let voters = quorum.voters();
     let Some(turn) = turn(&voters, former, &quorum.me()) else { return };
@@ -66,11 +67,7 @@ async fn succeed(quorum: &Quorum, peers: &Peers, former: &Peer, term: u64) {
     if !majority_is_there(peers, &voters, former, &quorum.me()).await {
         return;
     }
-    let status = quorum.status();
-    if status.term == term && status.role == Role::Follower {
-        tracing::info!(leader = %former.node, term, "the process of the quorum's leader has ended: running for the lead");
-        quorum.campaign().await;
-    }
+    quorum.campaign(term).await;
 }
 
 /// How many voters come before `me`; `None` if it is not one. `voters` are in the order of their votes: of two in the same term
